@@ -1,0 +1,37 @@
+"""Models as data: frozen, checked values that load from and save to a short YAML file."""
+
+from relational.specs.data import ChoralesSpec as ChoralesSpec
+from relational.specs.data import DataSpec as DataSpec
+from relational.specs.model import AttentionSpec as AttentionSpec
+from relational.specs.model import BlockSpec as BlockSpec
+from relational.specs.model import EdgeSetSpec as EdgeSetSpec
+from relational.specs.model import FeedForwardSpec as FeedForwardSpec
+from relational.specs.model import ModelSpec as ModelSpec
+from relational.specs.model import NodeSpec as NodeSpec
+from relational.specs.model import ReadOutSpec as ReadOutSpec
+from relational.specs.positions import NoPositionsSpec as NoPositionsSpec
+from relational.specs.positions import PositionsSpec as PositionsSpec
+from relational.specs.positions import SinusoidSpec as SinusoidSpec
+from relational.specs.problems import Problem as Problem
+from relational.specs.problems import SpecError as SpecError
+from relational.specs.relation import DifferenceSpec as DifferenceSpec
+from relational.specs.relation import OffsetSpec as OffsetSpec
+from relational.specs.relation import RelationSpec as RelationSpec
+from relational.specs.spec import Spec as Spec
+from relational.specs.topology import AndSpec as AndSpec
+from relational.specs.topology import BandSpec as BandSpec
+from relational.specs.topology import BlocksSpec as BlocksSpec
+from relational.specs.topology import CausalSpec as CausalSpec
+from relational.specs.topology import CompleteSpec as CompleteSpec
+from relational.specs.topology import MinusSpec as MinusSpec
+from relational.specs.topology import OrSpec as OrSpec
+from relational.specs.topology import SelfSpec as SelfSpec
+from relational.specs.topology import TopologySpec as TopologySpec
+from relational.specs.training import AdamSpec as AdamSpec
+from relational.specs.training import AdamWSpec as AdamWSpec
+from relational.specs.training import ConstantSpec as ConstantSpec
+from relational.specs.training import OptimizerSpec as OptimizerSpec
+from relational.specs.training import ScheduleSpec as ScheduleSpec
+from relational.specs.training import TrainingSpec as TrainingSpec
+from relational.specs.training import WarmupCosineSpec as WarmupCosineSpec
+from relational.specs.training import WarmupRsqrtSpec as WarmupRsqrtSpec

@@ -1,0 +1,283 @@
+"""What must hold between the fields of a spec, beyond the type of each.
+
+A claim says where something is wrong, and which other places it was concluded from: the
+reader leaves it out where one of these could not be read.
+"""
+
+import dataclasses
+import keyword
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationInfo
+
+from relational.specs.positions import SinusoidSpec
+from relational.specs.problems import (
+    Place,
+    Problem,
+    SpecError,
+    dotted,
+    shortened,
+    suggestion,
+)
+from relational.specs.relation import DifferenceSpec
+
+if TYPE_CHECKING:  # These modules call the checks.
+    from relational.specs.model import AttentionSpec, EdgeSetSpec, ModelSpec, NodeSpec
+    from relational.specs.spec import Spec
+    from relational.specs.training import TrainingSpec
+
+CONTENT = "content"
+"""The term that every attention has beside the relations: query.key, and the value."""
+
+GATHERING = object()
+"""The validation context of the reader, which makes the claims itself, all at once."""
+
+_TERM_ARGUMENTS = ("content", "receiver", "sender", "edge", "context")
+"""Names that a relation cannot have, since the terms of a model use them."""
+
+_ATTRIBUTES = {"voice": 4, "beat": 1, "onset": 1, "pitch": 1}
+"""The node attributes of chorales; the number of values that each has at the least."""
+
+
+_NODES: Place = ("model", "nodes")
+_EDGES: Place = ("model", "edges")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Something that is wrong, if the places that it rests on were read rightly."""
+
+    place: Place
+    message: str
+    rests_on: tuple[Place, ...] = ()
+
+    @property
+    def problem(self) -> Problem:
+        """The claim as it is told."""
+        return Problem(path=dotted(self.place), message=self.message)
+
+
+def refuse(claims: Iterable[Claim], info: ValidationInfo) -> None:
+    """Raises what is wrong with a part of a spec, unless the reader gathers it."""
+    if info.context is GATHERING:
+        return
+    problems = [claim.problem for claim in claims]
+    if problems:
+        raise SpecError(problems)
+
+
+def spec_claims(spec: "Spec") -> Iterator[Claim]:
+    """Yields all that is wrong with a spec."""
+    yield from model_claims(spec.model)
+    yield from data_claims(spec)
+    yield from training_claims(spec.training)
+
+
+def model_claims(model: "ModelSpec") -> Iterator[Claim]:
+    """Yields what is wrong within the model."""
+    for name, node in model.nodes.items():
+        yield from _position_claims(node, ("model", "nodes", name))
+    for name, edge_set in model.edges.items():
+        yield from _edge_claims(edge_set, ("model", "edges", name), model)
+    for index, block in enumerate(model.blocks):
+        if block.attention is not None:
+            place = ("model", "blocks", index, "attention")
+            yield from _attention_claims(block.attention, place, model)
+    here = ("model", "read_out", "node")
+    yield from _known(model.read_out.node, "node set", here, model.nodes, _NODES)
+    yield from _unused_claims(model)
+
+
+def data_claims(spec: "Spec") -> Iterator[Claim]:
+    """Yields what the model asks of the data and the data does not have."""
+    known = tuple(_ATTRIBUTES)
+    for set_name, node in spec.model.nodes.items():
+        for name, size in node.embed.items():
+            place = ("model", "nodes", set_name, "embed", name)
+            yield from _known(name, "attribute of chorales", place, known)
+            if size < _ATTRIBUTES.get(name, 1):
+                yield Claim(
+                    place=place,
+                    message=f"must be the number of values of `{name}`, at least "
+                    f"{_ATTRIBUTES[name]}; got {size}.",
+                )
+    for set_name, edge_set in spec.model.edges.items():
+        for name, relation in edge_set.relations.items():
+            if isinstance(relation, DifferenceSpec):
+                yield from _known(
+                    relation.difference,
+                    "attribute of chorales",
+                    ("model", "edges", set_name, "relations", name, "difference"),
+                    known,
+                )
+
+
+def training_claims(training: "TrainingSpec") -> Iterator[Claim]:
+    """Yields what is wrong within the training."""
+    here: Place = ("training", "schedule")
+    schedule = training.schedule
+    warmup = getattr(schedule, "warmup", 0)
+    if warmup > training.steps:
+        kind = "warmup_rsqrt" if hasattr(schedule, "factor") else "warmup_cosine"
+        yield Claim(
+            place=(*here, kind, "warmup"),
+            message=f"must be at most `training.steps`; got {warmup} of "
+            f"{training.steps} steps. Shorten the warm-up or train longer.",
+            rests_on=(("training", "steps"),),
+        )
+    peak, floor = getattr(schedule, "peak", 0.0), getattr(schedule, "floor", 0.0)
+    if floor > peak:
+        yield Claim(
+            place=(*here, "warmup_cosine", "floor"),
+            message=f"must be at most `peak`, {peak:g}; got {floor:g}. The rate falls "
+            "from `peak` to `floor`.",
+            rests_on=((*here, "warmup_cosine", "peak"),),
+        )
+
+
+def _position_claims(node: "NodeSpec", place: Place) -> Iterator[Claim]:
+    if not isinstance(node.positions, SinusoidSpec):
+        return
+    sinusoid = node.positions
+    here = (*place, "positions", "sinusoid", "width")
+    rests_on = ((*place, "width"), (*here[:-1], "combine"))
+    if sinusoid.combine == "add" and sinusoid.width is not None:
+        yield Claim(
+            place=here,
+            message=f"must be left out with `combine: add`; got {sinusoid.width}. "
+            "Sinusoids that are added are as wide as the node.",
+            rests_on=rests_on,
+        )
+        return
+    if sinusoid.combine == "add":
+        width = node.width
+    else:
+        width = sinusoid.width or node.width // 2
+    if sinusoid.combine == "concatenate" and not 0 < width < node.width:
+        yield Claim(
+            place=here,
+            message=f"must leave channels for the embedding; got {width} of "
+            f"{node.width}. Take fewer, for example {node.width // 2}.",
+            rests_on=rests_on,
+        )
+    if width % 2:
+        yield Claim(
+            place=here,
+            message=f"must be even, a sine and a cosine each; got {width}. Take "
+            f"{width + 1}"
+            + (" as `width` of the node." if sinusoid.combine == "add" else "."),
+            rests_on=rests_on,
+        )
+
+
+def _edge_claims(
+    edge_set: "EdgeSetSpec", place: Place, model: "ModelSpec"
+) -> Iterator[Claim]:
+    for end, name in (("from", edge_set.sender_set), ("to", edge_set.receiver_set)):
+        yield from _known(name, "node set", (*place, end), model.nodes, _NODES)
+    for name in edge_set.relations:
+        if name in _TERM_ARGUMENTS or keyword.iskeyword(name):
+            yield Claim(
+                place=(*place, "relations", name),
+                message=f"must not be called `{name}`, which has another meaning. "
+                f"Rename it, for example `{name}_relation`.",
+            )
+
+
+def _attention_claims(
+    attention: "AttentionSpec", place: Place, model: "ModelSpec"
+) -> Iterator[Claim]:
+    over = (*place, "over")
+    yield from _known(attention.over, "edge set", over, model.edges, _EDGES)
+    edge_set = model.edges.get(attention.over)
+    if edge_set is None:
+        return
+    edges = ("model", "edges", attention.over)
+    for field in ("score", "message"):
+        terms = getattr(attention, field)
+        known = (CONTENT, *edge_set.relations)
+        for index, term in enumerate(terms):
+            here = (*place, field, index)
+            if term not in known:
+                yield Claim(
+                    place=here,
+                    message=f"`{shortened(term)}` is no relation of edge set `{attention.over}`. "
+                    + suggestion(term, known),
+                    rests_on=(over, (*edges, "relations")),
+                )
+            elif term in terms[:index]:
+                yield Claim(
+                    place=here, message=f"has `{term}` a second time. Remove it."
+                )
+    receivers = model.nodes.get(edge_set.receiver_set)
+    if receivers is None or attention.head_width is not None:
+        return
+    if receivers.width % attention.heads:
+        yield Claim(
+            place=(*place, "heads"),
+            message=f"{attention.heads} does not divide width {receivers.width}; take "
+            f"{_fewer_heads(receivers.width, attention.heads)} heads, or give "
+            "`head_width`.",
+            rests_on=(
+                over,
+                (*edges, "to"),
+                ("model", "nodes", edge_set.receiver_set, "width"),
+                (*place, "head_width"),
+            ),
+        )
+
+
+def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
+    attentions = [block.attention for block in model.blocks if block.attention]
+    heard = {attention.over for attention in attentions}
+    terms = {
+        (attention.over, term)
+        for attention in attentions
+        for term in (*attention.score, *attention.message)
+    }
+    ends = {model.read_out.node}
+    blocks = ("model", "blocks")
+    for set_name, edge_set in model.edges.items():
+        ends |= {edge_set.sender_set, edge_set.receiver_set}
+        place = ("model", "edges", set_name)
+        if set_name not in heard:
+            yield Claim(
+                place=place,
+                message="no block's attention is over it. Use it or remove it.",
+                rests_on=(blocks,),
+            )
+            continue
+        for name in edge_set.relations:
+            if (set_name, name) not in terms:
+                yield Claim(
+                    place=(*place, "relations", name),
+                    message="no `score` and no `message` has it. Use it or remove it.",
+                    rests_on=(blocks,),
+                )
+    for name in model.nodes:
+        if name not in ends:
+            yield Claim(
+                place=("model", "nodes", name),
+                message="no edge set begins or ends in it. Use it or remove it.",
+                rests_on=(("model", "edges"), ("model", "read_out", "node")),
+            )
+
+
+def _known(
+    name: str, kind: str, place: Place, known: Iterable[str], *rests_on: Place
+) -> Iterator[Claim]:
+    """Yields a claim if `name`, which stands at `place`, is not known."""
+    names = tuple(known)
+    if name not in names:
+        yield Claim(
+            place=place,
+            message=f"`{shortened(name)}` is no {kind}. {suggestion(name, names)}",
+            rests_on=rests_on,
+        )
+
+
+def _fewer_heads(width: int, heads: int) -> int:
+    """Returns a number of heads below `heads` that divides `width`: a power of two."""
+    return math.gcd(width, 1 << (heads.bit_length() - 1))

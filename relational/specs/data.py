@@ -1,0 +1,31 @@
+"""The data as data: which set, and how it is cut into examples."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from relational.specs.fields import CONFIG, Count
+from relational.specs.kinds import Kinds
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class ChoralesSpec:
+    """Bach's chorales, four voices on a sixteenth-note grid, one token a voice and step.
+
+    Nodes have the attributes `voice`, `beat`, `onset` and `pitch`.
+    """
+
+    source: Literal["music21", "jsb"] = "music21"
+    """music21's own corpus, or the JSB Chorales data set."""
+    window: Annotated[Count, Field(multiple_of=4)]
+    """Tokens in an example: a multiple of 4, since a step has four voices."""
+    transpose: Annotated[int, Field(strict=True, ge=0, le=12)] = 0
+    """Training pieces are moved by up to so many semitones, either way."""
+
+
+DATA_SETS: dict[str, type] = {"chorales": ChoralesSpec}
+"""The names of data sets in files."""
+
+DataSpec: TypeAlias = Annotated[ChoralesSpec, Kinds(DATA_SETS)]
+"""A data set; so far there is one."""

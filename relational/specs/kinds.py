@@ -1,0 +1,102 @@
+"""Families: a choice whose kinds have their own fields is a union of small types.
+
+In a file, a kind is a mapping of one key, `{band: {before: 8}}`, or its bare name where
+nothing need be said about it, `causal`. In Python it is a value, `BandSpec(before=8)`.
+Each family has one table from names to types, which only the reader uses.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Hashable, Mapping
+from functools import partial
+from typing import Any, cast
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from relational.specs.problems import shortened
+
+PARTS = "(parts)"
+"""The alias of the one field of a kind that a list follows, as in `{and: [...]}`.
+
+It stands in brackets to be told from a field that a file can have: the reader leaves
+what is in brackets out of the paths that it prints.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kinds:
+    """Makes pydantic read a union in the one-key form (an `Annotated` argument)."""
+
+    table: Mapping[str, type]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        del source  # The table says more than the union.
+        choices: dict[Hashable, CoreSchema] = {
+            name: core_schema.no_info_before_validator_function(
+                partial(_fields_of, name), handler.generate_schema(kind)
+            )
+            for name, kind in self.table.items()
+        }
+        return core_schema.tagged_union_schema(choices, discriminator=self.name_of)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        choices = cast(core_schema.TaggedUnionSchema, schema)["choices"]
+        forms: list[JsonSchemaValue] = []
+        for name, choice in choices.items():
+            forms += _forms(str(name), handler(choice), self.table[str(name)])
+        return {"anyOf": forms}
+
+    def name_of(self, value: object) -> str:
+        """Returns the name of the kind that `value` says it is, known or not."""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, dict):
+            return ", ".join(map(str, value)) or "an empty mapping"
+        for name, kind in self.table.items():
+            if isinstance(value, kind):
+                return name
+        return "nothing" if value is None else shortened(repr(value))
+
+
+def _fields_of(name: str, value: object) -> object:
+    """Returns what is said about a kind: `{before: 8}` of `{band: {before: 8}}`."""
+    if isinstance(value, str):
+        return {}
+    if isinstance(value, dict):
+        fields = value[name]
+        return {PARTS: fields} if isinstance(fields, list) else fields
+    return value
+
+
+def _forms(name: str, fields: JsonSchemaValue, kind: type) -> list[JsonSchemaValue]:
+    """Returns the schemas of the ways in which a kind can be written."""
+    description = {"description": inspect.getdoc(kind)}
+    long: JsonSchemaValue = description | {
+        "type": "object",
+        "properties": {name: fields},
+        "required": [name],
+        "additionalProperties": False,
+    }
+    if any(field.is_required() for field in fields_of(kind).values()):
+        return [long]
+    return [description | {"const": name}, long]
+
+
+def fields_of(kind: type) -> dict[str, FieldInfo]:
+    """Returns what pydantic knows of the fields of a spec class."""
+    return cast(dict[str, FieldInfo], kind.__pydantic_fields__)  # type: ignore[attr-defined]
+
+
+def describe_as_list(schema: dict[str, Any]) -> None:
+    """Makes the JSON Schema of a kind that of the list which follows it in files."""
+    parts = schema["properties"][PARTS]
+    description = schema["description"]
+    schema.clear()
+    schema.update(parts, description=description)

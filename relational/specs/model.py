@@ -1,0 +1,142 @@
+"""The model as data: node sets, edge sets, and the blocks that update the nodes."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationInfo, model_validator
+from pydantic.dataclasses import dataclass
+
+from relational.specs import checks
+from relational.specs.fields import (
+    CONFIG,
+    Count,
+    Flag,
+    FrozenDict,
+    Named,
+    Probability,
+)
+from relational.specs.positions import NoPositionsSpec, PositionsSpec
+from relational.specs.relation import RelationSpec
+from relational.specs.topology import TopologySpec
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class NodeSpec:
+    """A node set: what a node is made of."""
+
+    vocabulary: Count
+    """Number of different tokens."""
+    width: Count
+    """Number of channels of a node."""
+    embed: Named[Count] = Field(default_factory=FrozenDict)
+    """Integer node attributes that are embedded and added, with their numbers of values."""
+    positions: PositionsSpec = Field(
+        default=NoPositionsSpec(), json_schema_extra={"default": "none"}
+    )
+    """How nodes are told their positions."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class EdgeSetSpec:
+    """An edge set: who may hear whom, and the labels of its edges."""
+
+    sender_set: str = Field(validation_alias="from")
+    """The node set whose nodes are heard."""
+    receiver_set: str = Field(validation_alias="to")
+    """The node set whose nodes hear."""
+    topology: TopologySpec
+    """Who may hear whom."""
+    relations: Named[RelationSpec] = Field(default_factory=FrozenDict)
+    """Labels of the edges, by the names under which blocks use them."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class AttentionSpec:
+    """Relation-aware attention of the nodes in which an edge set ends."""
+
+    over: str
+    """The edge set."""
+    heads: Count
+    """Number of heads; it divides the width of the nodes unless `head_width` is given."""
+    head_width: Count | None = None
+    """Channels of a head; nothing means the width of the nodes over `heads`."""
+    score: Annotated[tuple[str, ...], Field(min_length=1)] = ("content",)
+    """What a score is the sum of: `content` is query.key, a relation is query.row."""
+    message: Annotated[tuple[str, ...], Field(min_length=1)] = ("content",)
+    """What a message is the sum of: `content` is the value, a relation is its row."""
+    tables: Literal["per_head", "shared"] = "per_head"
+    """Whether each head has rows of its own for the relations."""
+    bias: Flag = False
+    """Whether the projections have biases."""
+    dropout: Probability | None = None
+    """Dropout on the attention weights; nothing means the model's."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class FeedForwardSpec:
+    """Two dense layers with an activation between them, at each node."""
+
+    width: Count
+    """Number of channels between the two layers."""
+    activation: Literal["relu", "gelu", "silu"] = "relu"
+    """The function between the two layers."""
+
+
+@dataclass(
+    frozen=True,
+    kw_only=True,
+    config=CONFIG
+    | ConfigDict(json_schema_extra={"examples": [{"feed_forward": {"width": 1}}]}),
+)
+class BlockSpec:
+    """Attention, then a feed-forward layer, each with a residual connection.
+
+    A block updates the node set in which the edges of its attention end; a block
+    without attention updates the node set that is read out.
+    """
+
+    repeat: Count = 1
+    """Number of such blocks in a row, each with parameters of its own."""
+    attention: AttentionSpec | None = None
+    """How nodes hear each other."""
+    feed_forward: FeedForwardSpec | None = None
+    """What each node does alone."""
+
+    def __post_init__(self) -> None:
+        if self.attention is None and self.feed_forward is None:
+            raise ValueError(
+                "must have `attention` or `feed_forward`; got neither. Give it one, or "
+                "remove the block."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class ReadOutSpec:
+    """The distribution of the next token, at each node of a set."""
+
+    node: str
+    """The node set."""
+    tied: Flag = True
+    """Whether the embedding of the tokens is also the matrix of the read-out."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class ModelSpec:
+    """A model: its graph, the blocks in order, and what is read out."""
+
+    nodes: Annotated[Named[NodeSpec], Field(min_length=1)]
+    """The node sets."""
+    edges: Named[EdgeSetSpec]
+    """The edge sets."""
+    blocks: Annotated[tuple[BlockSpec, ...], Field(min_length=1)]
+    """The blocks, first to last."""
+    normalization: Literal["pre", "post"] = "pre"
+    """Layer normalisation before each part of a block, or after the residual sum."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, on the outputs of the parts, and on attention weights."""
+    read_out: ReadOutSpec
+    """What is read out."""
+
+    @model_validator(mode="after")
+    def _works(self, info: ValidationInfo) -> Self:
+        checks.refuse(checks.model_claims(self), info)
+        return self

@@ -1,0 +1,104 @@
+"""Topologies as data: who may hear whom, counted in positions of the two node sets."""
+
+from typing import Annotated, TypeAlias, Union
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from relational.specs.fields import CONFIG, Count, Reach
+from relational.specs.kinds import PARTS, Kinds, describe_as_list
+
+_LIST = CONFIG | ConfigDict(json_schema_extra=describe_as_list)
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class CompleteSpec:
+    """Every node hears every node."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class CausalSpec:
+    """Every node hears itself and all nodes before it."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class SelfSpec:
+    """Every node hears itself only."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class BandSpec:
+    """Every node hears itself and its near neighbours."""
+
+    before: Reach
+    """How many nodes before it a node hears."""
+    after: Reach = 0
+    """How many nodes after it a node hears."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class BlocksSpec:
+    """Positions are cut into blocks; a node hears its own block and some before it."""
+
+    size: Count
+    """Number of nodes in a block."""
+    before: Reach = 1
+    """How many blocks before its own a node hears, each as a whole."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_LIST)
+class AndSpec:
+    """A node hears the nodes that it hears in all of the parts."""
+
+    parts: "Annotated[tuple[TopologySpec, ...], Field(min_length=2)]" = Field(
+        validation_alias=PARTS
+    )
+    """The topologies, at least two."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_LIST)
+class OrSpec:
+    """A node hears the nodes that it hears in any of the parts."""
+
+    parts: "Annotated[tuple[TopologySpec, ...], Field(min_length=2)]" = Field(
+        validation_alias=PARTS
+    )
+    """The topologies, at least two."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_LIST)
+class MinusSpec:
+    """A node hears the nodes that it hears in the first part and not in the second."""
+
+    parts: "Annotated[tuple[TopologySpec, ...], Field(min_length=2, max_length=2)]" = (
+        Field(validation_alias=PARTS)
+    )
+    """The two topologies."""
+
+
+TOPOLOGIES: dict[str, type] = {
+    "complete": CompleteSpec,
+    "causal": CausalSpec,
+    "self": SelfSpec,
+    "band": BandSpec,
+    "blocks": BlocksSpec,
+    "and": AndSpec,
+    "or": OrSpec,
+    "minus": MinusSpec,
+}
+"""The names of topologies in files."""
+
+TopologySpec: TypeAlias = Annotated[
+    Union[  # noqa: UP007  # `|` cannot name the classes that refer back to the union.
+        CompleteSpec,
+        CausalSpec,
+        SelfSpec,
+        BandSpec,
+        BlocksSpec,
+        AndSpec,
+        OrSpec,
+        MinusSpec,
+    ],
+    Kinds(TOPOLOGIES),
+]
+"""Who may hear whom."""

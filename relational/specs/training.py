@@ -1,0 +1,130 @@
+"""The training as data: how long, with which optimiser and schedule, and what is kept."""
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, ValidationInfo, model_validator
+from pydantic.dataclasses import dataclass
+
+from relational.specs import checks
+from relational.specs.fields import CONFIG, Amount, Count, Probability, Rate, Reach
+from relational.specs.kinds import Kinds
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class AdamSpec:
+    """Adam (Kingma and Ba 2015), with the constants of Vaswani et al. (2017, sec. 5.3)."""
+
+    b1: Probability = 0.9
+    """Decay of the mean of gradients."""
+    b2: Probability = 0.98
+    """Decay of the mean of squared gradients."""
+    eps: Rate = 1e-9
+    """Added to the root of the second mean."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class AdamWSpec:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    b1: Probability = 0.9
+    """Decay of the mean of gradients."""
+    b2: Probability = 0.98
+    """Decay of the mean of squared gradients."""
+    eps: Rate = 1e-9
+    """Added to the root of the second mean."""
+    weight_decay: Amount = 0.01
+    """Share of the weights, times the rate, that a step takes away."""
+
+
+OPTIMIZERS: dict[str, type] = {"adam": AdamSpec, "adamw": AdamWSpec}
+"""The names of optimisers in files."""
+
+OptimizerSpec: TypeAlias = Annotated[AdamSpec | AdamWSpec, Kinds(OPTIMIZERS)]
+"""An optimiser."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class ConstantSpec:
+    """The same rate at every step."""
+
+    rate: Rate = 1e-3
+    """The rate."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class WarmupCosineSpec:
+    """A straight line from 0 up to `peak`, then half a cosine down to `floor`."""
+
+    peak: Rate
+    """The rate at the end of the warm-up."""
+    warmup: Reach
+    """Steps of the warm-up."""
+    floor: Amount = 0.0
+    """The rate at the last step."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class WarmupRsqrtSpec:
+    """`factor * width^-0.5 * min(s^-0.5, s * warmup^-1.5)` at step s, counted from 1.
+
+    Vaswani et al. 2017, equation 3, where `factor` is 1.
+    """
+
+    width: Count
+    """The width of the model."""
+    warmup: Count = 4000
+    """Steps of the warm-up."""
+    factor: Rate = 1.0
+    """What the whole is multiplied by."""
+
+
+SCHEDULES: dict[str, type] = {
+    "constant": ConstantSpec,
+    "warmup_cosine": WarmupCosineSpec,
+    "warmup_rsqrt": WarmupRsqrtSpec,
+}
+"""The names of schedules in files."""
+
+ScheduleSpec: TypeAlias = Annotated[
+    ConstantSpec | WarmupCosineSpec | WarmupRsqrtSpec, Kinds(SCHEDULES)
+]
+"""How the rate of the optimiser changes with the step."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class TrainingSpec:
+    """A training run."""
+
+    steps: Count
+    """Number of steps of the optimiser."""
+    batch_size: Count
+    """Number of examples in a batch."""
+    accumulate: Count = 1
+    """Number of batches whose gradients are averaged for one step."""
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
+    """What all randomness of the run is drawn from."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the model computes in; parameters are float32."""
+    optimizer: OptimizerSpec = Field(
+        default=AdamSpec(), json_schema_extra={"default": "adam"}
+    )
+    """The optimiser."""
+    schedule: ScheduleSpec = Field(
+        default=ConstantSpec(), json_schema_extra={"default": "constant"}
+    )
+    """The rate, step by step."""
+    clip_norm: Rate | None = 1.0
+    """The largest norm of a gradient, longer ones are shortened; nothing means any."""
+    log_every: Count = 50
+    """Steps from one line of metrics to the next."""
+    evaluate_every: Count = 500
+    """Steps from one evaluation on the validation pieces to the next."""
+    checkpoint_every: Count = 500
+    """Steps from one checkpoint to the next."""
+    keep: Count = 3
+    """Number of checkpoints kept, besides the best."""
+
+    @model_validator(mode="after")
+    def _works(self, info: ValidationInfo) -> Self:
+        checks.refuse(checks.training_claims(self), info)
+        return self
