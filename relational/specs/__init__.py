@@ -1,5 +1,7 @@
 """Models as data: frozen, checked values that load from and save to a short YAML file."""
 
+from relational.specs.changes import difference as difference
+from relational.specs.changes import override as override
 from relational.specs.data import ChoralesSpec as ChoralesSpec
 from relational.specs.data import DataSpec as DataSpec
 from relational.specs.model import AttentionSpec as AttentionSpec
@@ -14,9 +16,14 @@ from relational.specs.positions import PositionsSpec as PositionsSpec
 from relational.specs.positions import SinusoidSpec as SinusoidSpec
 from relational.specs.problems import Problem as Problem
 from relational.specs.problems import SpecError as SpecError
+from relational.specs.reader import loads as loads
 from relational.specs.relation import DifferenceSpec as DifferenceSpec
 from relational.specs.relation import OffsetSpec as OffsetSpec
 from relational.specs.relation import RelationSpec as RelationSpec
+from relational.specs.schema import schema as schema
+from relational.specs.shipped import load as load
+from relational.specs.shipped import names as names
+from relational.specs.shipped import save as save
 from relational.specs.spec import Spec as Spec
 from relational.specs.topology import AndSpec as AndSpec
 from relational.specs.topology import BandSpec as BandSpec
@@ -35,3 +42,4 @@ from relational.specs.training import ScheduleSpec as ScheduleSpec
 from relational.specs.training import TrainingSpec as TrainingSpec
 from relational.specs.training import WarmupCosineSpec as WarmupCosineSpec
 from relational.specs.training import WarmupRsqrtSpec as WarmupRsqrtSpec
+from relational.specs.writer import dumps as dumps

@@ -123,7 +123,9 @@ class ReadOutSpec:
 class ModelSpec:
     """A model: its graph, the blocks in order, and what is read out."""
 
-    nodes: Annotated[Named[NodeSpec], Field(min_length=1)]
+    nodes: Annotated[
+        Named[NodeSpec], Field(min_length=1, json_schema_extra={"minProperties": 1})
+    ]
     """The node sets."""
     edges: Named[EdgeSetSpec]
     """The edge sets."""
