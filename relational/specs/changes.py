@@ -53,8 +53,9 @@ def difference(before: Spec, after: Spec) -> list[str]:
     A line begins with `-` for what only `before` has, with `+` for what only `after`
     has. Names and sources are left out: they say what a spec is called.
 
+    >>> from relational.specs import load
     >>> difference(load("transformer"), load("music_transformer"))[0]
-    '+ model.edges.self.relations.offset: {limit: 511}'
+    '+ model.edges.self.relations.offset: {limit: 512}'
     """
     fields = [name for name in fields_of(Spec) if name not in _LABELS]
     return [

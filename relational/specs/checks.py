@@ -18,6 +18,7 @@ from relational.specs.problems import (
     Problem,
     SpecError,
     dotted,
+    nearest,
     shortened,
     suggestion,
 )
@@ -43,6 +44,7 @@ _ATTRIBUTES = {"voice": 4, "beat": 1, "onset": 1, "pitch": 1}
 
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
+_BLOCKS: Place = ("model", "blocks")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,12 +80,12 @@ def spec_claims(spec: "Spec") -> Iterator[Claim]:
 def model_claims(model: "ModelSpec") -> Iterator[Claim]:
     """Yields what is wrong within the model."""
     for name, node in model.nodes.items():
-        yield from _position_claims(node, ("model", "nodes", name))
+        yield from _position_claims(node, (*_NODES, name))
     for name, edge_set in model.edges.items():
-        yield from _edge_claims(edge_set, ("model", "edges", name), model)
+        yield from _edge_claims(edge_set, (*_EDGES, name), model)
     for index, block in enumerate(model.blocks):
         if block.attention is not None:
-            place = ("model", "blocks", index, "attention")
+            place = (*_BLOCKS, index, "attention")
             yield from _attention_claims(block.attention, place, model)
     here = ("model", "read_out", "node")
     yield from _known(model.read_out.node, "node set", here, model.nodes, _NODES)
@@ -95,7 +97,7 @@ def data_claims(spec: "Spec") -> Iterator[Claim]:
     known = tuple(_ATTRIBUTES)
     for set_name, node in spec.model.nodes.items():
         for name, size in node.embed.items():
-            place = ("model", "nodes", set_name, "embed", name)
+            place = (*_NODES, set_name, "embed", name)
             yield from _known(name, "attribute of chorales", place, known)
             if size < _ATTRIBUTES.get(name, 1):
                 yield Claim(
@@ -109,7 +111,7 @@ def data_claims(spec: "Spec") -> Iterator[Claim]:
                 yield from _known(
                     relation.difference,
                     "attribute of chorales",
-                    ("model", "edges", set_name, "relations", name, "difference"),
+                    (*_EDGES, set_name, "relations", name, "difference"),
                     known,
                 )
 
@@ -194,7 +196,7 @@ def _attention_claims(
     edge_set = model.edges.get(attention.over)
     if edge_set is None:
         return
-    edges = ("model", "edges", attention.over)
+    edges = (*_EDGES, attention.over)
     for field in ("score", "message"):
         terms = getattr(attention, field)
         known = (CONTENT, *edge_set.relations)
@@ -223,45 +225,48 @@ def _attention_claims(
             rests_on=(
                 over,
                 (*edges, "to"),
-                ("model", "nodes", edge_set.receiver_set, "width"),
+                (*_NODES, edge_set.receiver_set, "width"),
                 (*place, "head_width"),
             ),
         )
 
 
 def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
-    attentions = [block.attention for block in model.blocks if block.attention]
-    heard = {attention.over for attention in attentions}
-    terms = {
-        (attention.over, term)
-        for attention in attentions
-        for term in (*attention.score, *attention.message)
-    }
-    ends = {model.read_out.node}
-    blocks = ("model", "blocks")
+    """Yields what no block uses; a mistyped name uses the one nearest to it."""
+    used: dict[str, set[str]] = {}
+    for block in model.blocks:
+        if block.attention is not None:
+            over = _meant(block.attention.over, model.edges)
+            terms = (*block.attention.score, *block.attention.message)
+            relations = model.edges[over].relations if over in model.edges else ()
+            used.setdefault(over, set()).update(
+                _meant(term, (CONTENT, *relations)) for term in terms
+            )
+    node_sets = {_meant(model.read_out.node, model.nodes)}
     for set_name, edge_set in model.edges.items():
-        ends |= {edge_set.sender_set, edge_set.receiver_set}
-        place = ("model", "edges", set_name)
-        if set_name not in heard:
+        ends = (edge_set.sender_set, edge_set.receiver_set)
+        node_sets.update(_meant(end, model.nodes) for end in ends)
+        place = (*_EDGES, set_name)
+        if set_name not in used:
             yield Claim(
                 place=place,
                 message="no block's attention is over it. Use it or remove it.",
-                rests_on=(blocks,),
+                rests_on=(_BLOCKS,),
             )
             continue
         for name in edge_set.relations:
-            if (set_name, name) not in terms:
+            if name not in used[set_name]:
                 yield Claim(
                     place=(*place, "relations", name),
                     message="no `score` and no `message` has it. Use it or remove it.",
-                    rests_on=(blocks,),
+                    rests_on=(_BLOCKS,),
                 )
     for name in model.nodes:
-        if name not in ends:
+        if name not in node_sets:
             yield Claim(
-                place=("model", "nodes", name),
+                place=(*_NODES, name),
                 message="no edge set begins or ends in it. Use it or remove it.",
-                rests_on=(("model", "edges"), ("model", "read_out", "node")),
+                rests_on=(_EDGES, ("model", "read_out", "node")),
             )
 
 
@@ -276,6 +281,12 @@ def _known(
             message=f"`{shortened(name)}` is no {kind}. {suggestion(name, names)}",
             rests_on=rests_on,
         )
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """Returns `name` if it is known, otherwise the known name that it is nearest to."""
+    names = tuple(known)
+    return name if name in names else nearest(name, names) or name
 
 
 def _fewer_heads(width: int, heads: int) -> int:

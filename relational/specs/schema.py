@@ -5,6 +5,7 @@ the nearest one to a mistyped name) and what the smallest value there is (to put
 of a wrong one, so that the rest can be checked).
 """
 
+import copy
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -39,30 +40,26 @@ def known_fields(place: Place) -> tuple[str, ...]:
 
 def smallest(place: Place) -> Any:
     """Returns a small value that can stand at `place`; its default if it has one."""
-    return _smallest(next(_nodes_at(place), {}))
+    return copy.deepcopy(_smallest(next(_nodes_at(place), {})))
 
 
 def _smallest(node: dict[str, Any]) -> Any:
-    for key in ("default", "const"):
-        if key in node:
-            return node[key]
-    for key in ("examples", "enum"):
-        if key in node:
-            return node[key][0]
+    if "default" in node:
+        return node["default"]
     node = next(_resolved(node))
-    match node.get("type"):
-        case "object":
+    match node:
+        case {"const": value} | {"examples": [value, *_]} | {"enum": [value, *_]}:
+            return value
+        case {"type": "object", "minProperties": _}:
+            return {"name": _smallest(_values(node))}
+        case {"type": "object"}:
             required = node.get("required", ())
-            if not required and node.get("minProperties"):
-                return {"name": _smallest(_values(node))}
             return {name: _smallest(node["properties"][name]) for name in required}
-        case "array":
-            return [_smallest(node["items"])] * node.get("minItems", 0)
-        case "integer" | "number":
-            return node.get("multipleOf") or node.get("minimum", 1)
-        case "string":
-            return "name"
-    return node.get("const", node.get("examples", [None])[0])
+        case {"type": "array", "items": items}:
+            return [_smallest(items) for _ in range(node.get("minItems", 0))]
+        case {"type": "integer" | "number"}:
+            return node.get("multipleOf", node.get("minimum", 1))
+    return "name"
 
 
 def _nodes_at(place: Place) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ import importlib.resources
 import os
 import pathlib
 
-from relational.specs.problems import Problem, SpecError, listed, suggestion
+from relational.specs.problems import Problem, SpecError, suggestion
 from relational.specs.reader import loads
 from relational.specs.spec import Spec
 from relational.specs.writer import dumps
@@ -66,8 +66,4 @@ def _text(path: str) -> str:
 def _not_found(path: str) -> str:
     if os.sep in path or path.endswith(_SUFFIXES):
         return "there is no such file."
-    known = names()
-    return (
-        f"is neither a file nor a shipped spec. {suggestion(path, known)} "
-        f"Shipped are {listed(known)}."
-    )
+    return f"is neither a file nor a shipped spec. {suggestion(path, names())}"

@@ -36,6 +36,7 @@ def dumps(spec: Spec) -> str:
 def plain(value: Any, *, with_defaults: bool = False) -> Plain:
     """Returns a spec, or a part of one, as the data that its file holds.
 
+    >>> from relational.specs import BandSpec
     >>> plain(BandSpec(before=8))
     {'band': {'before': 8}}
     """
