@@ -1,0 +1,228 @@
+"""Bach's chorales, as pieces of four voices on a grid of sixteenths.
+
+`load` is the door: it prepares a source once, keeps it in a cache, and gives a list of
+pieces. The TFDS builder behind it is `chorales_builder.Chorales`.
+
+Shapes: S steps (sixteenths).
+"""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+
+import numpy as np
+from jaxtyping import Int32
+
+if TYPE_CHECKING:
+    from relational.datasets.chorales_builder import Chorales
+
+Source = Literal["music21", "jsb"]
+Split = Literal["train", "validation", "test"]
+
+VERSION = "1.0.0"  # Of the prepared sets; raise it when their content changes.
+
+_DEFAULT_CACHE = "~/.cache/relational"
+_CACHE_VARIABLE = "RELATIONAL_CACHE"
+_STALE_SECONDS = 24 * 60 * 60
+
+_log = logging.getLogger(__name__)
+
+
+class Piece(TypedDict):
+    """One chorale.
+
+    - `pitch`: MIDI pitches of soprano, alto, tenor, bass; -1 is a rest, int32 [S, 4].
+    - `beat`: the position of each step in its bar, in sixteenths from 0, int32 [S].
+    - `index`: which piece of its source this is, counted over all splits.
+    """
+
+    pitch: Int32[np.ndarray, "S 4"]
+    beat: Int32[np.ndarray, " S"]
+    index: int
+
+
+def load(
+    source: Source,
+    split: Split,
+    *,
+    data_source: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> list[Piece]:
+    """The pieces of one split, in the order of the source.
+
+    The first call prepares the source (some 20 s of two cores for `music21`, a second
+    for `jsb`) and keeps the result in the cache; later calls read it in milliseconds.
+    Preparing happens in a folder of its own that is renamed when it is complete: a kill
+    leaves nothing that would be believed, and two processes may prepare at once.
+
+    Args:
+        source: `"music21"`, the chorales of music21's own corpus, which needs no
+            network; or `"jsb"`, the JSB Chorales of Boulanger-Lewandowski et al.,
+            229, 76 and 77 pieces.
+        split: `"train"`, `"validation"` or `"test"`.
+        data_source: for `"jsb"`, the file `Jsb16thSeparated.json` (or `.json.gz`), or
+            the folder it lies in. Without it, the environment variable
+            `RELATIONAL_DATA_SOURCE` is looked at, then the file is downloaded. It is
+            read only when the source has not been prepared before: its content is
+            known by its checksum.
+        cache: the folder for prepared sets; else `RELATIONAL_CACHE`, else
+            `~/.cache/relational`.
+
+    Returns:
+        The pieces.
+
+    Raises:
+        ValueError: if an argument is unknown, or a file or folder cannot be used.
+        ImportError: if music21 is needed and absent.
+
+    A piece is a dictionary, here of two steps:
+
+    >>> piece: Piece = {
+    ...     "pitch": np.array([[72, 67, 64, 48]] * 2, np.int32),
+    ...     "beat": np.array([12, 13], np.int32),
+    ...     "index": 0,
+    ... }
+    >>> piece["pitch"].shape
+    (2, 4)
+
+    References: M. Cuthbert and C. Ariza, music21, ISMIR 2010 (the corpus);
+    N. Boulanger-Lewandowski, Y. Bengio and P. Vincent, Modeling temporal dependencies in
+    high-dimensional sequences, ICML 2012 (the splits of `jsb`).
+    """
+    _check_choice("source", source, get_args(Source))
+    _check_choice("split", split, get_args(Split))
+    if data_source is not None and source != "jsb":
+        raise ValueError(
+            f"`data_source` must be absent for source {source!r}, which brings its own "
+            f"corpus; got {os.fspath(data_source)!r}. Use source 'jsb' or leave it out."
+        )
+    folder = _cache_folder(cache)
+    if not is_prepared(source, cache=cache):
+        _prepare(source, data_source, folder)
+    return _read(source, split, folder)
+
+
+def is_prepared(source: Source, *, cache: str | os.PathLike[str] | None = None) -> bool:
+    """Whether `load` will only read: the source has been prepared in this cache.
+
+    Args:
+        source: as for `load`.
+        cache: as for `load`.
+
+    Returns:
+        True if the prepared set is there.
+
+    >>> is_prepared("music21", cache="/nonexistent")
+    False
+    """
+    _check_choice("source", source, get_args(Source))
+    folder = cache or os.environ.get(_CACHE_VARIABLE) or _DEFAULT_CACHE
+    return _prepared_folder(source, Path(folder).expanduser()).is_dir()
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}` must be one of {listed}; got {value!r}.")
+
+
+def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
+    folder = Path(cache or os.environ.get(_CACHE_VARIABLE) or _DEFAULT_CACHE)
+    folder = folder.expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            "`cache` must be a folder that can be written; got "
+            f"{os.fspath(folder)!r} ({error.strerror}). Name another with `cache=` or "
+            f"the environment variable {_CACHE_VARIABLE}."
+        ) from error
+    return folder
+
+
+def _prepared_folder(source: str, cache: Path) -> Path:
+    return cache / "chorales" / source / VERSION  # As TFDS lays it out.
+
+
+def _prepare(
+    source: Source, data_source: str | os.PathLike[str] | None, cache: Path
+) -> None:
+    if source == "music21" and importlib.util.find_spec("music21") is None:
+        raise ImportError(
+            "source 'music21' needs the package music21: `pip install "
+            "'relational-nets[music]'`, or use source 'jsb'."
+        )
+    _remove_stale(cache)
+    _log.info("preparing the chorales of %s in %s", source, cache)
+    workshop = cache / f".preparing-{uuid.uuid4().hex}"
+    try:
+        builder = _builder(source, workshop, data_source)
+        with _silenced():  # TFDS prints and draws bars whether asked or not.
+            builder.download_and_prepare()
+        _publish(_prepared_folder(source, workshop), _prepared_folder(source, cache))
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _publish(made: Path, final: Path) -> None:
+    """Renames `made` to `final`, unless another process was first: both hold the same.
+
+    The name appears at once and with all of its files, or not at all.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+
+
+def _remove_stale(cache: Path) -> None:
+    """Removes what a killed preparation left a day or more ago."""
+    for folder in cache.glob(".preparing-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(source: Source, split: Split, cache: Path) -> list[Piece]:
+    try:
+        examples = list(_builder(source, cache, None).as_data_source(split=split))
+    except Exception as error:  # TFDS and array_record name no common type.
+        raise ValueError(
+            f"the prepared set in {os.fspath(_prepared_folder(source, cache))!r} cannot "
+            f"be read ({error}). Delete that folder; the next call prepares it again."
+        ) from error
+    pieces = [
+        Piece(pitch=one["pitch"], beat=one["beat"], index=int(one["index"]))
+        for one in examples
+    ]
+    return sorted(pieces, key=lambda piece: piece["index"])
+
+
+def _builder(
+    source: Source, folder: Path, data_source: str | os.PathLike[str] | None
+) -> "Chorales":
+    from relational.datasets.chorales_builder import Chorales
+
+    return Chorales(
+        data_source=data_source,
+        data_dir=os.fspath(folder),
+        config=source,
+        file_format="array_record",
+    )
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    unheard = io.StringIO()
+    with contextlib.redirect_stdout(unheard), contextlib.redirect_stderr(unheard):
+        yield
