@@ -1,0 +1,30 @@
+"""Every model is a graph network.
+
+Say who may hear whom (a topology), what one edge says (terms) and how a node listens
+(an aggregator); `propagate` computes it in the cheapest order that it knows.
+"""
+
+from relational import lowerings as lowerings
+from relational.aggregators import Dropout as Dropout
+from relational.aggregators import LogSumExp as LogSumExp
+from relational.aggregators import Max as Max
+from relational.aggregators import Mean as Mean
+from relational.aggregators import Min as Min
+from relational.aggregators import Softmax as Softmax
+from relational.aggregators import Std as Std
+from relational.aggregators import Sum as Sum
+from relational.propagate import lower as lower
+from relational.propagate import per_edge as per_edge
+from relational.propagate import propagate as propagate
+from relational.relations import Difference as Difference
+from relational.relations import Labels as Labels
+from relational.relations import Offset as Offset
+from relational.terms import dot as dot
+from relational.topologies import Band as Band
+from relational.topologies import Blocks as Blocks
+from relational.topologies import Causal as Causal
+from relational.topologies import Complete as Complete
+from relational.topologies import Edges as Edges
+from relational.topologies import Lengths as Lengths
+from relational.topologies import SameSegment as SameSegment
+from relational.topologies import Self as Self

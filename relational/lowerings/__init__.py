@@ -1,0 +1,5 @@
+"""Orders of evaluation: each changes the cost of `propagate`, never its value."""
+
+from relational.lowerings.dense import Dense as Dense
+from relational.lowerings.edges import Edges as Edges
+from relational.lowerings.tiles import Tiles as Tiles

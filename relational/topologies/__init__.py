@@ -1,0 +1,16 @@
+"""Who may hear whom: structured topologies, lists of edges, and their set algebra."""
+
+from relational.topologies.base import And as And
+from relational.topologies.base import Minus as Minus
+from relational.topologies.base import Or as Or
+from relational.topologies.base import Tile as Tile
+from relational.topologies.base import Topology as Topology
+from relational.topologies.base import Transposed as Transposed
+from relational.topologies.edge_lists import Edges as Edges
+from relational.topologies.given import Lengths as Lengths
+from relational.topologies.given import SameSegment as SameSegment
+from relational.topologies.intervals import Band as Band
+from relational.topologies.intervals import Blocks as Blocks
+from relational.topologies.intervals import Causal as Causal
+from relational.topologies.intervals import Complete as Complete
+from relational.topologies.intervals import Self as Self

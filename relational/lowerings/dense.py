@@ -1,0 +1,439 @@
+"""All pairs with a mask: the whole graph as one tile.
+
+Terms are evaluated where they vary and no further: a term of receiver and sender through
+two nested `vmap`s, which make a product of vectors a product of matrices; a term of a
+relation once a label, then spread over the tile. The same functions serve one tile of
+the `tiles` lowering.
+
+Shapes: R receivers, S senders, L labels, W = R + S - 1 differences of position, F
+features, of one tile of one graph.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from relational.aggregators import Aggregator, Weighting, keep_scale
+from relational.lowerings.problem import Operands, Problem, Side
+from relational.lowerings.problem import each_graph, with_positions
+from relational.relations import Labels, PositionRelation
+from relational.terms import Term
+from relational.topologies.base import End
+
+_MASKED = -1e30  # A score that no softmax hears, finite so that gradients are.
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """Asks for all pairs with a mask: `lowering=rl.lowerings.Dense()`."""
+
+    name = "dense"
+
+    def refuse(self, problem: Problem) -> list[str]:
+        """Returns why this lowering cannot serve; empty if it can."""
+        reasons = []
+        if problem.partial_terms:
+            reasons.append("terms are partial: they may not be evaluated off the edges")
+        if problem.is_listed and not problem.is_simple:
+            reasons.append("an edge may occur twice (repeated, or traced indices)")
+        if problem.has_edge_leaves:
+            reasons.append("edges carry features")
+        if problem.has_edge_labels:
+            reasons.append("labels are given edge by edge")
+        return reasons
+
+    def cost(self, problem: Problem) -> tuple[float, float]:
+        """Returns (seconds, bytes of temporary memory), estimated."""
+        pairs = problem.size * problem.num_graphs
+        seconds, width = pair_cost(problem)
+        # Every pair is stored several times on the way, forward and backward.
+        return pairs * (seconds + 4e-9), pairs * 4.0 * (3 + width)
+
+    def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
+        """Returns one result an aggregator, each [*lead, R, ...]."""
+        sides = operands.receiver, operands.sender
+        is_contiguous = all(side.position is None for side in sides)
+
+        def one(inner: Operands) -> list[Any]:
+            tile = Tile(problem, inner, is_masked=True, is_contiguous=is_contiguous)
+            parts = [tile.sums(aggregator) for aggregator in problem.aggregators]
+            return [
+                aggregator.finish(part.sums, part.shift)
+                for aggregator, part in zip(problem.aggregators, parts, strict=True)
+            ]
+
+        return each_graph(one, with_positions(problem, operands), problem)
+
+
+def pair_cost(problem: Problem) -> tuple[float, int]:
+    """Returns seconds of arithmetic a pair, and floats stored a pair by wide terms."""
+    seconds, width = 2e-9, 0
+    features = max(1, math.prod(problem.message_shape))
+    for term in problem.score:
+        is_wide = not _is_cheap(term, problem)
+        seconds += 40e-9 if is_wide else 2e-9
+        width += 64 if is_wide else 1
+    for term in problem.message:
+        is_wide = not _is_cheap(term, problem) or term.depends >= {"receiver", "sender"}
+        seconds += (1e-9 if is_wide else 0.03e-9) * features
+        width += features if is_wide else 1
+    if not all(isinstance(agg, Weighting) for agg in problem.aggregators):
+        seconds += 3e-9 * features
+        width += 3 * features
+    return seconds, width
+
+
+def _is_cheap(term: Term, problem: Problem) -> bool:
+    """Whether a term needs no pair-by-pair evaluation with a relation's rows."""
+    return len(term.depends - {"receiver"} - set(problem.relations)) <= 1
+
+
+class Part(NamedTuple):
+    """What some senders contribute to each receiver; parts of one receiver merge.
+
+    Attributes:
+      shift: [R, ...] or None.
+      sums: leaves [R, ...].
+      heard: [R], whether any sender of this part is heard.
+    """
+
+    shift: Any
+    sums: Any
+    heard: Any
+
+    def merge(self, other: "Part", aggregator: Aggregator) -> "Part":
+        """Takes the common shift and adds the sums."""
+        heard = self.heard | other.heard
+        if aggregator.shift_of is None:
+            sums = jax.tree.map(jnp.add, self.sums, other.sums)
+            return Part(None, sums, heard)
+        combine = jnp.minimum if aggregator.shift_by == "min" else jnp.maximum
+        spread = (...,) + (None,) * (self.shift.ndim - 1)
+        # A part that heard nothing has no say in the shift; any shift serves a mean.
+        shift = jnp.where(
+            other.heard[spread],
+            jnp.where(
+                self.heard[spread], combine(self.shift, other.shift), other.shift
+            ),
+            self.shift,
+        )
+        sums = jax.tree.map(
+            jnp.add,
+            aggregator.reshift(self.sums, self.shift, shift),
+            aggregator.reshift(other.sums, other.shift, shift),
+        )
+        return Part(shift, sums, heard)
+
+
+def _heard(mask: Any, shape: tuple[int, int]) -> Any:
+    return jnp.full(shape[0], shape[1] > 0) if mask is None else mask.any(axis=1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tile:
+    """Some receivers x some senders of one graph, with everything that is said there.
+
+    Attributes:
+      operands: of one graph, cut to the tile, with positions.
+      is_masked: whether some pair of the tile may not be an edge.
+      is_contiguous: whether positions on both sides count up by one.
+    """
+
+    problem: Problem
+    operands: Operands
+    is_masked: bool
+    is_contiguous: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        receiver, sender = self.operands.receiver, self.operands.sender
+        return receiver.position.shape[0], sender.position.shape[0]
+
+    def ends(self) -> tuple[Side, Side]:
+        """Returns both ends with axes [R, 1] and [1, S] in front."""
+        receiver = jax.tree.map(lambda leaf: leaf[:, None], self.operands.receiver)
+        sender = jax.tree.map(lambda leaf: leaf[None], self.operands.sender)
+        return receiver, sender
+
+    def mask(self) -> Any:
+        """Returns which pairs are edges, [R, S], or None for all."""
+        if not self.is_masked:
+            return None
+        edge = self.operands.edge
+        if self.problem.is_listed:
+            valid = True if edge.valid is None else edge.valid
+            empty = jnp.zeros(self.shape, bool)
+            return empty.at[edge.receivers, edge.senders].max(valid, mode="drop")
+        receiver, sender = self.ends()
+        admitted = self.problem.topology.admits(
+            End(receiver.position, receiver.topology),
+            End(sender.position, sender.topology),
+            self.operands.context.topology,
+        )
+        return jnp.broadcast_to(admitted, self.shape)
+
+    def sums(self, aggregator: Aggregator, shift: Any = None) -> "Part":
+        """Returns the sums of the tile's edges, receiver by receiver.
+
+        Args:
+          aggregator: how nodes listen.
+          shift: the shift to take; by default the tile's own.
+        """
+        mask = self.mask()
+        if isinstance(aggregator, Weighting):
+            return self._weigh(aggregator, mask, shift)
+        return self._lift(aggregator, mask, shift)
+
+    def _weigh(self, aggregator: Weighting, mask: Any, shift: Any) -> "Part":
+        dtype = self.problem.accumulator
+        if aggregator.hears_score:
+            score = self.score()
+            if mask is not None:
+                score = jnp.where(mask, score, jnp.asarray(_MASKED, score.dtype))
+            if shift is None:
+                shift = jax.lax.stop_gradient(score).max(axis=1, initial=_MASKED)
+                shift = jnp.where(shift > _MASKED / 2, shift, 0)
+            weight = aggregator.weight(score, shift[:, None])
+        else:
+            weight = jnp.broadcast_to(aggregator.weight(None, None), self.shape)
+            weight = weight.astype(dtype) if mask is None else jnp.where(mask, weight, 0)
+        spoken = weight
+        if self.problem.dropout_rate:
+            receiver, sender = self.ends()
+            spoken = weight * keep_scale(
+                self.problem.dropout_rate,
+                self.operands.shared.seed,
+                self.operands.context.index,
+                receiver.position,
+                sender.position,
+            ).astype(weight.dtype)
+        message = self._contract(spoken)
+        sums = {"total": weight.sum(axis=1), "message": message}
+        return Part(shift, sums, _heard(mask, self.shape))
+
+    def _lift(self, aggregator: Aggregator, mask: Any, shift: Any) -> "Part":
+        message = self.message()
+        mask = jnp.ones(self.shape, bool) if mask is None else mask
+        mask = mask.reshape(mask.shape + (1,) * (message.ndim - 2))
+        if shift is None:
+            shift = _shift(aggregator, jax.lax.stop_gradient(message), mask)
+        message = jnp.where(mask, message, shift[:, None])
+        lifted = aggregator.lift(None, message, shift[:, None])
+        sums = jax.tree.map(lambda leaf: jnp.where(mask, leaf, 0).sum(axis=1), lifted)
+        return Part(shift, sums, _heard(mask.reshape(self.shape), self.shape))
+
+    def score(self) -> Any:
+        """Returns the summed scores, [R, S]."""
+        return self._spread_sum(self.problem.score, self.operands.shared.score)
+
+    def message(self) -> Any:
+        """Returns the summed messages, [R, S, F]."""
+        return self._spread_sum(self.problem.message, self.operands.shared.message)
+
+    def _spread_sum(self, terms: tuple[Term, ...], constants: list[list[Any]]) -> Any:
+        total: Any = 0
+        for term, held in zip(terms, constants, strict=True):
+            total = total + self._pairs(term, held).astype(self.problem.accumulator)
+        features = jnp.broadcast_shapes(*(term.shape for term in terms))
+        return jnp.broadcast_to(total, (*self.shape, *features))
+
+    def _leaves(self) -> dict[str, list[Any]]:
+        return {
+            "receiver": self.operands.receiver.leaves,
+            "sender": self.operands.sender.leaves,
+            "context": self.operands.context.leaves,
+        }
+
+    def _pairs(self, term: Term, held: list[Any]) -> Any:
+        """Returns a term's values over the tile; axes it does not vary along are 1."""
+        named = sorted(term.depends & set(self.problem.relations))
+        ends = term.depends & {"receiver", "sender"}
+        if not named:
+            return self._plain(term, held, ends)
+        if len(named) == 1 and "sender" not in ends:
+            return self._spread_labels(term, held, named[0])
+        leaves = self._leaves()
+        for name in named:
+            leaves[name] = self.problem.rows_at(name, self.operands, self.label(name))
+        both = frozenset(named)
+        return term.over(held, leaves, both | {"receiver"}, both | {"sender"})
+
+    def _plain(self, term: Term, held: list[Any], ends: frozenset[str]) -> Any:
+        sides = [frozenset({side}) for side in ("receiver", "sender") if side in ends]
+        value = term.over(held, self._leaves(), *sides)
+        missing = [at for at, side in enumerate(("receiver", "sender")) if side not in ends]
+        return jnp.expand_dims(value, missing)
+
+    def label(self, name: str) -> Any:
+        """Returns the labels of a relation over the tile, [R, S]."""
+        receiver, sender = self.ends()
+        given = self.operands.pair.get(name)
+        return jnp.broadcast_to(
+            self.problem.label(name, receiver, sender, given), self.shape
+        )
+
+    def _is_banded(self, name: str) -> bool:
+        relation = self.problem.relations[name]
+        return self.is_contiguous and isinstance(relation, PositionRelation)
+
+    def _by_label(self, term: Term, held: list[Any], name: str) -> tuple[Any, Any]:
+        """Evaluates a term of (receiver and) one relation once a label.
+
+        Returns:
+          The values [R or 1, W or L + 1, ...], and the labels [R, S] that spread them
+          over the tile, or None where they lie along the tile's diagonals.
+        """
+        rows, spread, labels = self._rows(name)
+        leaves = self._leaves() | {name: rows}
+        sides = [frozenset({"receiver"})] if "receiver" in term.depends else []
+        value = term.over(held, leaves, *sides, frozenset({name}))
+        value = value if sides else value[None]
+        return (value if spread is None else jnp.take(value, spread, axis=1)), labels
+
+    def _rows(self, name: str) -> tuple[list[Any], Any, Any]:
+        """Returns a relation's rows, how they spread over diagonals, and labels."""
+        problem = self.problem
+        relation, count = problem.relations[name], problem.relations[name].num_labels
+        if not self._is_banded(name):
+            assert count is not None
+            every = jnp.arange(count + 1)
+            return problem.rows_at(name, self.operands, every), None, self.label(name)
+        assert isinstance(relation, PositionRelation)
+        receivers, senders = self.shape
+        width = receivers + senders - 1
+        first = self.operands.sender.position[0] - self.operands.receiver.position[-1]
+        label = relation.label(first + jnp.arange(width))
+        if count is not None and 2 * (count + 1) <= width:
+            # Few labels: evaluate each once, then spread them over the diagonals.
+            rows = problem.rows_at(name, self.operands, jnp.arange(count + 1))
+            return rows, label, None
+        return problem.rows_at(name, self.operands, label), None, None
+
+    def _spread_labels(self, term: Term, held: list[Any], name: str) -> Any:
+        if not self._is_banded(name) and self.problem.relations[name].num_labels is None:
+            rows = self.problem.rows_at(name, self.operands, self.label(name))
+            both = frozenset({name})
+            leaves = self._leaves() | {name: rows}
+            return term.over(held, leaves, both | {"receiver"}, both)
+        value, labels = self._by_label(term, held, name)
+        if labels is None:
+            value = jnp.broadcast_to(value, (self.shape[0], *value.shape[1:]))
+            return skew(value, self.shape[1])
+        if value.shape[0] == 1:
+            return jnp.take(value[0], labels, axis=0)
+        index = labels.reshape(labels.shape + (1,) * (value.ndim - 2))
+        return jnp.take_along_axis(value, index, axis=1)
+
+    def _contract(self, weight: Any) -> Any:
+        """Returns the sum over senders of weight * message, [R, F], term by term."""
+        constants = self.operands.shared.message
+        total: Any = 0
+        for term, held in zip(self.problem.message, constants, strict=True):
+            part = self._contract_term(term, held, weight)
+            shape = (weight.shape[0], *self.problem.message_shape)
+            total = total + jnp.broadcast_to(part.astype(weight.dtype), shape)
+        return total
+
+    def _contract_term(self, term: Term, held: list[Any], weight: Any) -> Any:
+        depends, leaves = term.depends, self._leaves()
+        if depends <= {"receiver"}:
+            value = self._plain(term, held, depends)[:, 0]
+            total = weight.sum(axis=1)
+            return total.reshape(total.shape + (1,) * (value.ndim - 1)) * value
+        if depends == {"sender"}:
+            return _product(weight, term.over(held, leaves, frozenset({"sender"})))
+        if depends == {"receiver", "sender"}:
+
+            def listen(row: Any, *receiver: Any) -> Any:
+                inner = leaves | {"receiver": list(receiver)}
+                said = term.over(held, inner, frozenset({"sender"}))
+                return jnp.tensordot(row, said.astype(row.dtype), axes=1)
+
+            return jax.vmap(listen)(weight, *leaves["receiver"])
+        named = depends & set(self.problem.relations)
+        if len(depends) == 1 and self.problem.relations[min(named)].num_labels is not None:
+            return self._contract_labels(term, held, weight, min(named))
+        value = jnp.broadcast_to(
+            self._pairs(term, held), (*self.shape, *term.shape)
+        ).astype(weight.dtype)
+        return jnp.einsum("rs,rs...->r...", weight, value)
+
+    def _contract_labels(self, term: Term, held: list[Any], weight: Any, name: str) -> Any:
+        """Adds weights by label first, then takes one product with the table."""
+        rows, spread, labels = self._rows(name)
+        value = term.over(held, {name: rows}, frozenset({name}))
+        count = value.shape[0]
+        if labels is None:
+            by_label = unskew(weight)
+            if spread is not None:
+                by_label = _add_columns(by_label, spread, count)
+        else:
+            by_label = jax.vmap(
+                lambda row, label: jax.ops.segment_sum(row, label, count)
+            )(weight, labels)
+        return _product(by_label, value)
+
+
+def skew(value: jax.Array, num_senders: int) -> jax.Array:
+    """Reads diagonals as a matrix: out[r, s] = value[r, s - r + R - 1].
+
+    The Music Transformer's procedure (Huang et al. 2018, section 3.4.1) for a tile of
+    any shape: rows of one element less shift every row by one against the last.
+
+    Args:
+      value: [R, W, ...] with W = R + S - 1.
+      num_senders: S.
+
+    Returns:
+      [R, S, ...].
+    """
+    receivers, width, *features = value.shape
+    if receivers == 1:
+        return value
+    flat = value.reshape(receivers * width, *features)[receivers - 1 :]
+    flat = flat[: receivers * (width - 1)]
+    return flat.reshape(receivers, width - 1, *features)[:, :num_senders]
+
+
+def unskew(weight: jax.Array) -> jax.Array:
+    """Adds up diagonals: the transpose of `skew`, [R, S] to [R, R + S - 1]."""
+    receivers, senders = weight.shape
+    if receivers == 1:
+        return weight
+    width = receivers + senders - 1
+    padded = jnp.pad(weight, ((0, 0), (0, width - 1 - senders)))
+    flat = jnp.pad(padded.reshape(-1), (receivers - 1, 1))
+    return flat.reshape(receivers, width)
+
+
+def _add_columns(value: jax.Array, label: Any, count: int) -> jax.Array:
+    """Adds columns of [R, W] that have one label: [R, count]."""
+    return jnp.zeros((value.shape[0], count), value.dtype).at[:, label].add(value)
+
+
+def _product(weight: jax.Array, value: jax.Array) -> jax.Array:
+    """Returns weight [R, S] times value [S, ...], accumulated in weight's type."""
+    if value.dtype == jnp.bfloat16:  # Matrix units take two operands of one type.
+        weight, kept = weight.astype(value.dtype), weight.dtype
+    else:
+        value, kept = value.astype(weight.dtype), weight.dtype
+    return jnp.tensordot(weight, value, axes=1, preferred_element_type=kept)
+
+
+def _shift(aggregator: Aggregator, message: Any, mask: Any) -> Any:
+    """Returns the shift of each receiver from the messages of a tile, [R, F]."""
+    heard = mask.sum(axis=1)
+    if aggregator.shift_by == "mean":
+        total = jnp.where(mask, message, 0).sum(axis=1)
+        return total / jnp.maximum(heard, 1)
+    extreme: dict[str | None, tuple[Callable[..., Any], float]] = {
+        "max": (jnp.max, _MASKED),
+        "min": (jnp.min, -_MASKED),
+    }
+    reduce, neutral = extreme[aggregator.shift_by]
+    shift = reduce(jnp.where(mask, message, neutral), axis=1, initial=neutral)
+    return jnp.where(heard > 0, shift, 0)

@@ -1,0 +1,194 @@
+"""The definition: gather both ends of every edge, call the terms, sum by receiver.
+
+It serves every topology and every term, in memory proportional to the number of edges.
+All other lowerings are tested against it.
+
+Shapes: E edges, R receivers, F features.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from relational.aggregators import Aggregator, Weighting, keep_scale
+from relational.lowerings.problem import Operands, Problem, Side
+from relational.lowerings.problem import each_graph, with_positions
+from relational.topologies.base import End
+
+_EDGE = frozenset({"edge"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Edges:
+    """Asks for the edge list: `propagate(..., lowering=rl.lowerings.Edges())`."""
+
+    name = "edges"
+
+    def refuse(self, problem: Problem) -> list[str]:
+        """Returns why this lowering cannot serve; empty if it can."""
+        del problem
+        return []
+
+    def cost(self, problem: Problem) -> tuple[float, float]:
+        """Returns (seconds, bytes of temporary memory), estimated."""
+        count = problem.num_edges * problem.num_graphs
+        width = sum(_width(term.shape) for term in (*problem.score, *problem.message))
+        # A gathered row of 64 floats takes some 40 ns, scatter-add as much again.
+        return count * (20e-9 + 1.3e-9 * width), count * 4.0 * (8 + 3 * width)
+
+    def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
+        """Returns one result an aggregator, each [*lead, R, ...]."""
+
+        listed = with_edges(problem, operands)
+
+        def one(inner: Operands) -> list[Any]:
+            return _aggregate(problem, inner)
+
+        return each_graph(one, with_positions(problem, listed), problem)
+
+
+def with_edges(problem: Problem, operands: Operands) -> Operands:
+    """Returns the operands with edge indices, also where a rule gives the edges."""
+    if problem.is_listed:
+        return operands
+    skeleton = problem.topology.skeleton()
+    found = skeleton.edges(problem.num_receivers, problem.num_senders)
+    ones = (1,) * problem.batch_axes
+    senders, receivers = (
+        jnp.asarray(side, jnp.int32).reshape(*ones, -1) for side in found
+    )
+    edge = operands.edge._replace(senders=senders, receivers=receivers)
+    return operands._replace(edge=edge)
+
+
+def ends(operands: Operands) -> tuple[Side, Side]:
+    """Returns both ends of every edge of one graph: leaves [E, ...]."""
+
+    def at(side: Side, index: Any) -> Side:
+        return jax.tree.map(lambda leaf: jnp.take(leaf, index, axis=0, mode="clip"), side)
+
+    edge = operands.edge
+    return at(operands.receiver, edge.receivers), at(operands.sender, edge.senders)
+
+
+def evaluate(problem: Problem, operands: Operands, role: str) -> Any:
+    """Returns the summed score [E] or message [E, F] of every edge of one graph."""
+    receiver, sender = ends(operands)
+    leaves = {
+        "receiver": receiver.leaves,
+        "sender": sender.leaves,
+        "edge": operands.edge.leaves,
+        "context": operands.context.leaves,
+    }
+    terms = problem.score if role == "score" else problem.message
+    constants = getattr(operands.shared, role)
+    for name in frozenset().union(*(term.depends for term in terms)) & set(
+        problem.relations
+    ):
+        given = operands.edge.labels.get(name)
+        if name in operands.pair:
+            index = operands.edge.receivers, operands.edge.senders
+            given = operands.pair[name].at[index].get(mode="clip")
+        label = problem.label(name, receiver, sender, given)
+        leaves[name] = problem.rows_at(name, operands, label)
+    mapped = frozenset(leaves) - {"context"}
+    total: Any = 0
+    for term, held in zip(terms, constants, strict=True):
+        axes = (mapped,) if term.depends else ()
+        total = total + term.over(held, leaves, *axes)
+    shape = (operands.edge.senders.shape[0], *terms[0].shape)
+    return jnp.broadcast_to(total, jnp.broadcast_shapes(jnp.shape(total), shape))
+
+
+def valid_edges(problem: Problem, operands: Operands) -> Any:
+    """Returns which of the listed edges of one graph count: [E]."""
+    edge = operands.edge
+    valid = (edge.receivers >= 0) & (edge.receivers < problem.num_receivers)
+    valid &= (edge.senders >= 0) & (edge.senders < problem.num_senders)
+    if problem.is_listed:
+        return valid if edge.valid is None else valid & edge.valid
+    receiver, sender = ends(operands)
+    return valid & problem.topology.admits(
+        End(receiver.position, receiver.topology),
+        End(sender.position, sender.topology),
+        operands.context.topology,
+    )
+
+
+def _aggregate(problem: Problem, operands: Operands) -> list[Any]:
+    edge = operands.edge
+    valid = valid_edges(problem, operands)
+    # Dropped edges go to a segment of their own, behind the last receiver.
+    segment = jnp.where(valid, edge.receivers, problem.num_receivers)
+    message = evaluate(problem, operands, "message").astype(problem.accumulator)
+    score = None
+    if problem.score:
+        score = evaluate(problem, operands, "score").astype(problem.accumulator)
+    scale = None
+    if problem.dropout_rate:
+        receiver, sender = ends(operands)
+        scale = keep_scale(
+            problem.dropout_rate,
+            operands.shared.seed,
+            operands.context.index,
+            receiver.position,
+            sender.position,
+        )
+    return [
+        _one(aggregator, score, message, segment, problem.num_receivers, scale)
+        for aggregator in problem.aggregators
+    ]
+
+
+def _one(
+    aggregator: Aggregator,
+    score: Any,
+    message: Any,
+    segment: Any,
+    num_receivers: int,
+    scale: Any,
+) -> Any:
+    shift = _shift(aggregator, score, message, segment, num_receivers)
+    at_edge = None if shift is None else shift[segment]
+    if isinstance(aggregator, Weighting):
+        weight = jnp.broadcast_to(aggregator.weight(score, at_edge), segment.shape)
+        weight = weight.astype(message.dtype)
+        spoken = weight if scale is None else weight * scale.astype(weight.dtype)
+        spread = spoken.reshape(spoken.shape + (1,) * (message.ndim - 1))
+        lifted = {"total": weight, "message": spread * message}
+    else:
+        lifted = aggregator.lift(score, message, at_edge)
+    sums = jax.tree.map(
+        lambda leaf: jax.ops.segment_sum(leaf, segment, num_receivers + 1), lifted
+    )
+    finished = aggregator.finish(sums, shift)
+    return finished[:-1]
+
+
+def _shift(
+    aggregator: Aggregator, score: Any, message: Any, segment: Any, num_receivers: int
+) -> Any:
+    """Returns the shift of each receiver and of the dropped edges: [R + 1, ...]."""
+    if aggregator.shift_of is None:
+        return None
+    value = jax.lax.stop_gradient(score if aggregator.shift_of == "score" else message)
+    count = num_receivers + 1
+    ones = jnp.ones(segment.shape, value.dtype)
+    heard = jax.ops.segment_sum(ones, segment, count)
+    heard = heard.reshape(heard.shape + (1,) * (value.ndim - 1))
+    if aggregator.shift_by == "max":
+        shift = jax.ops.segment_max(value, segment, count)
+    elif aggregator.shift_by == "min":
+        shift = jax.ops.segment_min(value, segment, count)
+    else:
+        shift = jax.ops.segment_sum(value, segment, count) / jnp.maximum(heard, 1)
+    return jnp.where(heard > 0, shift, 0)
+
+
+def _width(shape: tuple[int, ...]) -> int:
+    width = 1
+    for size in shape:
+        width *= size
+    return width

@@ -1,0 +1,456 @@
+"""Blocks of receivers x the senders they may hear, one after another.
+
+No array of receivers x senders is ever stored, forward or backward: a block of receivers
+takes the whole row of senders that its topology lets it hear, empty columns left out,
+and the backward pass computes each tile again from its shift and the cotangents of its
+sums. On a CPU one graph (one head) at a time beats many small batched products.
+
+Runs of blocks of one shape share a loop; the others are unrolled, so that a causal row
+is as long as it must be.
+
+Shapes: R receivers, S senders, *lead leading axes; a block has B receivers.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from relational.lowerings.dense import Dense, Part, Tile, pair_cost
+from relational.lowerings.problem import Operands, Problem
+from relational.lowerings.problem import each_graph, each_lead, with_positions
+from relational.topologies.base import Tile as Class
+from relational.topologies.base import Topology
+
+_TILE_ELEMENTS = 2**19  # 2 MiB of float32: a tile and its companions fit a cache.
+_MOST_LENGTHS = 16  # Rows are rounded up to so many lengths, each a compiled loop.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """Asks for tiles: `lowering=rl.lowerings.Tiles(block=256)`.
+
+    Attributes:
+      block: receivers a tile; by default by the length of its rows.
+      senders: most senders a tile; longer rows are merged from parts.
+      loops: whether to take one graph (one head) at a time, as CPUs like it, or all
+        at once; by default by the device.
+    """
+
+    block: int | None = None
+    senders: int = 8192
+    loops: bool | None = None
+
+    name = "tiles"
+
+    def __post_init__(self) -> None:
+        for field in ("block", "senders"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ValueError(
+                    f"`Tiles.{field}` must be 1 or more; got {value}. It counts nodes."
+                )
+
+    def refuse(self, problem: Problem) -> list[str]:
+        """Returns why this lowering cannot serve; empty if it can."""
+        reasons = Dense().refuse(problem)
+        if problem.is_listed:
+            reasons.append("the edges are listed one by one: no tile is known empty")
+        if not problem.size or not problem.num_graphs:
+            reasons.append("there is nothing to cut: a side is empty")
+        return reasons
+
+    def cost(self, problem: Problem) -> tuple[float, float]:
+        """Returns (seconds, bytes of temporary memory), estimated."""
+        plan = self.plan(problem)
+        pairs = sum(row.pairs for row in plan) * problem.num_graphs
+        seconds, width = pair_cost(problem)
+        tiles = len(plan) * problem.num_graphs
+        largest = max((row.pairs for row in plan), default=0)
+        return pairs * seconds + tiles * 30e-6, largest * 4.0 * (6 + width)
+
+    def plan(self, problem: Problem) -> list["Row"]:
+        """Returns the blocks of receivers with the senders that each takes."""
+        block = self.block or _block(problem)
+        return rows(
+            problem.topology, problem.num_receivers, problem.num_senders, block
+        )
+
+    def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
+        """Returns one result an aggregator, each [*lead, R, ...]."""
+        loops = jax.default_backend() == "cpu" if self.loops is None else self.loops
+        operands = with_positions(problem, operands)
+        work = _Work(problem, tuple(self.plan(problem)), self.senders, loops)
+        leaves, treedef = jax.tree.flatten(operands)
+        moving = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+        split = _Split(treedef, tuple(moving))
+        run = jax.custom_vjp(functools.partial(_value, work, split))
+        run.defvjp(
+            functools.partial(_forward, work, split),
+            functools.partial(_backward, work, split),
+        )
+        return run(*split.divide(operands))
+
+
+class Row(NamedTuple):
+    """A block of receivers and the senders that it takes; both contiguous."""
+
+    receivers: range
+    senders: range
+    is_masked: bool
+
+    @property
+    def pairs(self) -> int:
+        return len(self.receivers) * len(self.senders)
+
+    @property
+    def starts(self) -> tuple[int, int]:
+        return self.receivers.start, self.senders.start
+
+    @property
+    def shape(self) -> tuple[int, int, bool]:
+        return len(self.receivers), len(self.senders), self.is_masked
+
+
+def rows(
+    topology: Topology, num_receivers: int, num_senders: int, block: int
+) -> list[Row]:
+    """Cuts a topology into rows of tiles; rows in which nobody hears are left out."""
+    grain = max(1, min(block, 64), -(-num_senders // _MOST_LENGTHS))
+    found = []
+    for start in range(0, num_receivers, block):
+        receivers = range(start, min(start + block, num_receivers))
+        heard = topology.sender_range(receivers, num_senders)
+        if not len(heard):
+            continue
+        length = min(num_senders, -(-len(heard) // grain) * grain)
+        first = min(heard.start, num_senders - length)
+        senders = range(first, first + length)
+        is_full = topology.classify(receivers, senders) is Class.FULL
+        found.append(Row(receivers, senders, not is_full))
+    return found
+
+
+def _block(problem: Problem) -> int:
+    """Returns how many receivers a tile takes, a power of two from 32 to 256."""
+    sample = range(0, min(256, problem.num_receivers))
+    middle = problem.num_receivers // 2
+    sample = range(middle, min(middle + 128, problem.num_receivers)) or sample
+    heard = len(problem.topology.sender_range(sample, problem.num_senders))
+    wanted = _TILE_ELEMENTS / max(1, heard)
+    return int(min(256, max(32, 2 ** math.floor(math.log2(max(1, wanted))))))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Work:
+    """What there is to do: a problem, its rows, and how leading axes are taken."""
+
+    problem: Problem
+    plan: tuple[Row, ...]
+    most_senders: int
+    loops: bool
+
+    def runs(self) -> Iterator[list[Row]]:
+        """Yields maximal runs of neighbouring rows of one shape."""
+        for _, run in itertools.groupby(self.plan, key=lambda row: row.shape):
+            yield list(run)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Split:
+    """Which leaves of the operands are differentiable."""
+
+    treedef: Any
+    moving: tuple[bool, ...]
+
+    def divide(self, operands: Any) -> tuple[list[Any], list[Any]]:
+        leaves = self.treedef.flatten_up_to(operands)
+        pairs = list(zip(leaves, self.moving, strict=True))
+        return [x for x, moves in pairs if moves], [x for x, moves in pairs if not moves]
+
+    def join(self, moving: list[Any], fixed: list[Any]) -> Any:
+        sources = {True: iter(moving), False: iter(fixed)}
+        leaves = [next(sources[moves]) for moves in self.moving]
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+def _value(work: _Work, split: _Split, moving: list[Any], fixed: list[Any]) -> list[Any]:
+    return _forward(work, split, moving, fixed)[0]
+
+
+def _forward(
+    work: _Work, split: _Split, moving: list[Any], fixed: list[Any]
+) -> tuple[list[Any], Any]:
+    operands = split.join(moving, fixed)
+    if work.loops:
+        state = _loop(work, functools.partial(_sums, work), operands)
+    else:
+        state = each_graph(functools.partial(_sums, work), operands, work.problem)
+    return _finish(work.problem, state), (moving, fixed, state)
+
+
+def _finish(problem: Problem, state: list[tuple[Any, Any]]) -> list[Any]:
+    return [
+        aggregator.finish(sums, shift)
+        for aggregator, (shift, sums) in zip(problem.aggregators, state, strict=True)
+    ]
+
+
+def _backward(
+    work: _Work, split: _Split, residuals: Any, cotangents: list[Any]
+) -> tuple[list[Any], None]:
+    moving, fixed, state = residuals
+    shifts = [shift for shift, _ in state]
+
+    def finish(sums: list[Any]) -> list[Any]:
+        return _finish(work.problem, list(zip(shifts, sums, strict=True)))
+
+    _, pull = jax.vjp(finish, [sums for _, sums in state])
+    (of_sums,) = pull(cotangents)
+    backward = _loop_backward if work.loops else _batch_backward
+    operands = split.join(moving, fixed)
+    return backward(work, split, operands, (shifts, of_sums)), None
+
+
+def _sums(work: _Work, operands: Operands) -> list[tuple[Any, Any]]:
+    """Returns (shift, sums) of one graph for each aggregator: leaves [R, ...]."""
+
+    def one(row: Row, starts: Any) -> list[tuple[Any, Any]]:
+        parts = _parts(work, row, _cut(operands, row, starts), None)
+        return [(part.shift, part.sums) for part in parts]
+
+    nothing = jax.eval_shape(lambda: one(work.plan[0], work.plan[0].starts))
+    pieces, at = [], 0
+    for run in work.runs():
+        pieces.append(_zeros(nothing, run[0].receivers.start - at))
+        if len(run) == 1:
+            pieces.append(one(run[0], run[0].starts))
+        else:
+            stacked = jax.lax.map(functools.partial(one, run[0]), _starts(run))
+            pieces.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked))
+        at = run[-1].receivers.stop
+    pieces.append(_zeros(nothing, work.problem.num_receivers - at))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pieces)
+
+
+def _zeros(example: Any, count: int) -> Any:
+    """Returns the sums of receivers that hear nobody."""
+    return jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), example)
+
+
+def _starts(run: list[Row]) -> tuple[Any, Any]:
+    starts = np.array([row.starts for row in run], np.int32)
+    return jnp.asarray(starts[:, 0]), jnp.asarray(starts[:, 1])
+
+
+def _parts(work: _Work, row: Row, cut: Operands, shifts: list[Any] | None) -> list[Part]:
+    """Returns what a row of tiles contributes, for each aggregator."""
+    found = []
+    for index, aggregator in enumerate(work.problem.aggregators):
+        shift = None if shifts is None else shifts[index]
+        parts = [
+            Tile(work.problem, tile, row.is_masked, is_contiguous=True).sums(
+                aggregator, shift
+            )
+            for tile in _split_senders(cut, len(row.senders), work.most_senders)
+        ]
+        found.append(functools.reduce(lambda a, b: a.merge(b, aggregator), parts))
+    return found
+
+
+def _split_senders(cut: Operands, count: int, most: int) -> Iterator[Operands]:
+    for at in range(0, count, most):
+        span = slice(at, min(at + most, count))
+        yield cut._replace(
+            sender=jax.tree.map(lambda leaf: leaf[span], cut.sender),
+            pair=jax.tree.map(lambda leaf: leaf[:, span], cut.pair),
+        )
+
+
+def _spans(operands: Operands, row: Row, starts: Any) -> Operands:
+    """Returns, leaf by leaf, the (starts, sizes) of what a row takes; () for all."""
+    receiver = (starts[:1], (len(row.receivers),))
+    sender = (starts[1:], (len(row.senders),))
+    both = (starts, (len(row.receivers), len(row.senders)))
+
+    def mark(part: Any, span: Any) -> Any:
+        return jax.tree.map(lambda _: _Span(*span), part)
+
+    marked = {name: mark(getattr(operands, name), ((), ())) for name in operands._fields}
+    marked["receiver"] = mark(operands.receiver, receiver)
+    marked["sender"] = mark(operands.sender, sender)
+    marked["pair"] = mark(operands.pair, both)
+    return Operands(**marked)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Span:
+    """Where a row's slice of an array begins and how large it is, axis by axis."""
+
+    starts: tuple[Any, ...]
+    sizes: tuple[int, ...]
+
+    def take(self, leaf: Any) -> Any:
+        rest = leaf.ndim - len(self.sizes)
+        starts = (*self.starts, *(0,) * rest)
+        return jax.lax.dynamic_slice(
+            leaf, starts, (*self.sizes, *leaf.shape[len(self.sizes) :])
+        )
+
+    def add(self, total: Any, part: Any) -> Any:
+        if not self.sizes:
+            return total + part
+        starts = (*self.starts, *(0,) * (total.ndim - len(self.sizes)))
+        return jax.lax.dynamic_update_slice(total, self.take(total) + part, starts)
+
+
+def _cut(operands: Operands, row: Row, starts: Any) -> Operands:
+    """Returns the operands of one graph, cut to a row of tiles."""
+    spans = _spans(operands, row, starts)
+    return jax.tree.map(lambda leaf, span: span.take(leaf), operands, spans)
+
+
+def _gradients(
+    work: _Work, split: _Split, operands: Operands, state: tuple[Any, Any]
+) -> list[Any]:
+    """Returns the cotangents of the differentiable operands of one graph."""
+
+    def of_row(row: Row, totals: list[Any], starts: Any) -> list[Any]:
+        receivers = _Span(starts[:1], (len(row.receivers),))
+        shifts, of_sums = jax.tree.map(receivers.take, state)
+        moving, fixed = split.divide(_cut(operands, row, starts))
+
+        def sums(moving: list[Any]) -> list[Any]:
+            parts = _parts(work, row, split.join(moving, fixed), shifts)
+            return [part.sums for part in parts]
+
+        _, pull = jax.vjp(sums, moving)
+        spans, _ = split.divide(_spans(operands, row, starts))
+        return [
+            span.add(total, part)
+            for span, total, part in zip(spans, totals, pull(of_sums)[0], strict=True)
+        ]
+
+    totals = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
+    for run in work.runs():
+        if len(run) == 1:
+            totals = of_row(run[0], totals, run[0].starts)
+            continue
+        totals, _ = jax.lax.scan(
+            lambda totals, starts, row=run[0]: (of_row(row, totals, starts), None),
+            totals,
+            _starts(run),
+        )
+    return totals
+
+
+def _batch_backward(
+    work: _Work, split: _Split, operands: Operands, state: Any
+) -> list[Any]:
+    """Takes all graphs at once, and adds up where an operand was shared."""
+    axes = work.problem.batch_axes
+    shared = operands.shared
+
+    def one(led: tuple[Operands, Any]) -> list[Any]:
+        return _gradients(work, split, led[0]._replace(shared=shared), led[1])
+
+    led = (operands._replace(shared=None), state)  # type: ignore[arg-type]  # As above.
+    found = each_lead(one, led, axes)
+
+    def gather(leaf: Any, total: Any, has_lead: bool) -> Any:
+        own = leaf.shape[:axes] if has_lead else (1,) * axes
+        extra = [at for at in range(axes) if own[at] == 1 and total.shape[at] != 1]
+        return total.sum(axis=extra, keepdims=True).reshape(leaf.shape)
+
+    moving, _ = split.divide(operands)
+    is_led, _ = split.divide(_is_led(operands))
+    return [gather(*each) for each in zip(moving, found, is_led, strict=True)]
+
+
+def _is_led(operands: Operands) -> Operands:
+    led = jax.tree.map(lambda _: True, operands)
+    return led._replace(shared=jax.tree.map(lambda _: False, operands.shared))
+
+
+def _flat_index(work: _Work, tree: Any) -> tuple[Any, Any]:
+    """Flattens leading axes; returns the flat leaves and each graph's index there."""
+    problem = work.problem
+    graphs = np.indices(problem.lead).reshape(problem.batch_axes, problem.num_graphs)
+
+    def index(leaf: Any) -> Any:
+        own = leaf.shape[: problem.batch_axes]
+        at = np.zeros(problem.num_graphs, np.int32)
+        for axis, size in enumerate(own):
+            at = at * size + (graphs[axis] if size != 1 else 0)
+        return jnp.asarray(at, jnp.int32)
+
+    def flatten(leaf: Any) -> Any:
+        axes = problem.batch_axes
+        return leaf.reshape(math.prod(leaf.shape[:axes]), *leaf.shape[axes:])
+
+    return jax.tree.map(flatten, tree), jax.tree.map(index, tree)
+
+
+def _at(flat: Any, index: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, at: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False),
+        flat,
+        index,
+    )
+
+
+def _loop(work: _Work, function: Callable[[Operands], Any], operands: Operands) -> Any:
+    """Maps over graphs one at a time: [*lead, ...]."""
+    led = operands._replace(shared=None)  # type: ignore[arg-type]  # As above.
+    flat, index = _flat_index(work, led)
+
+    def one(index: Any) -> Any:
+        return function(_at(flat, index)._replace(shared=operands.shared))
+
+    stacked = jax.lax.map(one, index)
+    return jax.tree.map(lambda x: x.reshape(*work.problem.lead, *x.shape[1:]), stacked)
+
+
+def _loop_backward(
+    work: _Work, split: _Split, operands: Operands, state: Any
+) -> list[Any]:
+    """Takes graphs one at a time, and adds into the cotangents of their operands."""
+    shared = operands.shared
+    led = (operands._replace(shared=None), state)  # type: ignore[arg-type]  # As above.
+    flat, index = _flat_index(work, led)
+    moving, _ = split.divide(operands)
+    is_led, _ = split.divide(_is_led(operands))
+    first = jnp.zeros(work.problem.num_graphs, jnp.int32)
+    in_shared = jax.tree.map(lambda _: first, shared)
+    places, _ = split.divide(index[0]._replace(shared=in_shared))
+    axes = work.problem.batch_axes
+    totals = [
+        jnp.zeros(leaf.shape if has_lead else (*(1,) * axes, *leaf.shape), leaf.dtype)
+        for leaf, has_lead in zip(moving, is_led, strict=True)
+    ]
+
+    totals = [
+        total.reshape(math.prod(total.shape[:axes]), *total.shape[axes:])
+        for total in totals
+    ]
+
+    def body(totals: list[Any], at: Any) -> tuple[list[Any], None]:
+        index, places = at
+        inner, held = _at(flat, index)
+        found = _gradients(work, split, inner._replace(shared=shared), held)
+        added = [
+            total.at[place].add(part)
+            for total, place, part in zip(totals, places, found, strict=True)
+        ]
+        return added, None
+
+    totals, _ = jax.lax.scan(body, totals, (index, places))
+    return [
+        total.reshape(leaf.shape) for total, leaf in zip(totals, moving, strict=True)
+    ]

@@ -1,0 +1,117 @@
+"""Plans: which lowering serves a call, what it is estimated to cost, and why.
+
+Each lowering is asked in order of estimated cost; one that cannot serve says why. The
+choice changes the cost, never the value.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from relational.lowerings.dense import Dense
+from relational.lowerings.edges import Edges
+from relational.lowerings.problem import Operands, Problem
+from relational.lowerings.tiles import Tiles
+
+_SOFT_MEMORY = 256 * 2**20  # Beyond it, temporary memory weighs in the choice.
+
+
+class Lowering(Protocol):
+    """An order of evaluation."""
+
+    @property
+    def name(self) -> str:
+        """The name that `explain` prints."""
+
+    def refuse(self, problem: Problem) -> list[str]:
+        """Returns why this lowering cannot serve; empty if it can."""
+
+    def cost(self, problem: Problem) -> tuple[float, float]:
+        """Returns (seconds, bytes of temporary memory), estimated."""
+
+    def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
+        """Returns one result an aggregator, each [*lead, R, ...]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A lowering that was considered.
+
+    Attributes:
+      reasons: why it cannot serve; empty if it can.
+      seconds, bytes: estimates, where it can serve.
+    """
+
+    lowering: Lowering
+    reasons: tuple[str, ...]
+    seconds: float
+    bytes: float
+
+    @property
+    def weight(self) -> float:
+        """What is compared: time, and the page faults of memory beyond caches."""
+        return self.seconds + max(0.0, self.bytes - _SOFT_MEMORY) / 4e9
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The lowering chosen for a bound call, and the candidates passed over."""
+
+    problem: Problem
+    lowering: Lowering
+    candidates: tuple[Candidate, ...]
+    is_asked: bool
+
+    def __str__(self) -> str:
+        from relational.explain import describe
+
+        return describe(self)
+
+
+_recorder: contextvars.ContextVar[list[Plan] | None] = contextvars.ContextVar(
+    "relational_plans", default=None
+)
+
+
+@contextlib.contextmanager
+def recording(plans: list[Plan]) -> Iterator[None]:
+    """Appends every plan made in this context to `plans`."""
+    token = _recorder.set(plans)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
+def choose(problem: Problem, asked: Lowering | None) -> Plan:
+    """Returns the plan for a bound call.
+
+    Raises:
+      ValueError: if `asked` cannot serve, with its reasons.
+    """
+    candidates = tuple(_consider(one, problem) for one in (Dense(), Tiles(), Edges()))
+    able = [one for one in candidates if not one.reasons]
+    if asked is None:
+        chosen = min(able, key=lambda one: one.weight).lowering
+    else:
+        reasons = asked.refuse(problem)
+        if reasons:
+            names = ", ".join(one.lowering.name for one in able)
+            raise ValueError(
+                f"`lowering={asked}` cannot serve this call: {'; '.join(reasons)}. "
+                f"These can: {names}."
+            )
+        chosen = asked
+    plan = Plan(problem, chosen, candidates, asked is not None)
+    plans = _recorder.get()
+    if plans is not None:
+        plans.append(plan)
+    return plan
+
+
+def _consider(lowering: Lowering, problem: Problem) -> Candidate:
+    reasons = tuple(lowering.refuse(problem))
+    seconds, size = (float("inf"),) * 2 if reasons else lowering.cost(problem)
+    return Candidate(lowering, reasons, seconds, size)

@@ -1,0 +1,247 @@
+"""Relations: the small integer label that an edge carries.
+
+A label comes from the positions of an edge's ends (`Offset`), from an integer attribute
+of them (`Difference`), or is given (`Labels`). A relation owns no parameters;
+`relation.rows(key=table)` ties tables to it, a row a label, and a term that names the
+relation receives the row of its edge. Without tables it receives the number itself.
+
+Shapes: R receivers, S senders, E edges, L labels, *lead the leading axes.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from relational import _pytrees
+
+
+class Relation(abc.ABC):
+    """What kind of edge an edge is: a label from 0 to `num_labels - 1`.
+
+    The label `num_labels` means "beyond": its row is zero. `num_labels` is None where
+    labels have no bound; such a relation takes no tables.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_labels(self) -> int | None:
+        """How many rows a table of this relation has."""
+
+    @abc.abstractmethod
+    def value(self, label: Any) -> Any:
+        """Returns the number that a term without tables receives, elementwise."""
+
+    def rows(self, **tables: Any) -> "Rows":
+        """Ties tables to this relation.
+
+        Args:
+          **tables: arrays [*lead, L, ...]; a term reads `offset.key` for `key=`.
+
+        >>> import jax.numpy as jnp, relational as rl
+        >>> rl.Offset(clip=2).rows(key=jnp.zeros([5, 8])).relation.num_labels
+        5
+        """
+        return Rows(self, tables)
+
+
+class PositionRelation(Relation):
+    """A relation that is a function of sender position minus receiver position.
+
+    Lowerings exploit it: a tile of R x S edges has only R + S - 1 labels.
+    """
+
+    @abc.abstractmethod
+    def label(self, difference: Any) -> Any:
+        """Returns the label of a difference of positions, elementwise."""
+
+
+class AttributeRelation(Relation):
+    """A relation that is a function of one integer attribute of both ends."""
+
+    attribute: str
+
+    @abc.abstractmethod
+    def label(self, difference: Any) -> Any:
+        """Returns the label of a difference of attributes, elementwise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    """Differences from `low` to `high`; those beyond are clipped, or have no row."""
+
+    low: int
+    high: int
+    is_clipped: bool
+
+    @property
+    def num_labels(self) -> int:
+        return self.high - self.low + 1
+
+    def label(self, difference: Any) -> Any:
+        xp = np if isinstance(difference, np.ndarray | int) else jnp
+        clipped = xp.clip(difference, self.low, self.high) - self.low
+        if self.is_clipped:
+            return clipped
+        inside = (difference >= self.low) & (difference <= self.high)
+        return xp.where(inside, clipped, self.num_labels)
+
+    def value(self, label: Any) -> Any:
+        xp = np if isinstance(label, np.ndarray | int) else jnp
+        number = label + self.low
+        return number if self.is_clipped else xp.where(label < self.num_labels, number, 0)
+
+
+def _range(owner: str, clip: Any, limit: Any) -> _Range | None:
+    """Returns the range that `clip=` or `limit=` says; None if neither is given."""
+    if clip is not None and limit is not None:
+        raise ValueError(
+            f"`{owner}` takes `clip` or `limit`, not both; got clip={clip}, "
+            f"limit={limit}. `clip` gives all beyond the last row, `limit` a zero row."
+        )
+    bound, name = (limit, "limit") if clip is None else (clip, "clip")
+    if bound is None:
+        return None
+    low, high = bound if isinstance(bound, tuple) else (-bound, bound)
+    if low > high:
+        raise ValueError(
+            f"`{owner}.{name}` must be 0 or more, or (low, high) with low <= high; got "
+            f"{bound}. The table has a row for each difference from low to high."
+        )
+    return _Range(low, high, is_clipped=clip is not None)
+
+
+@_pytrees.register(data=())
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Offset(PositionRelation):
+    """Sender position minus receiver position.
+
+    Args:
+      clip: differences beyond it count as it: 2 clip + 1 labels (Shaw et al. 2018,
+        section 3.2). A pair (low, high) bounds the two sides apart.
+      limit: differences beyond it have a zero row (Tensor2Tensor's Music
+        Transformer); likewise 2 limit + 1 labels, or (low, high).
+      Neither: the bare difference, without bound and without tables.
+
+    >>> import numpy as np
+    >>> Offset(clip=2).label(np.arange(-3, 4))
+    array([0, 0, 1, 2, 3, 4, 4])
+    >>> Offset(limit=(-2, 0)).label(np.arange(-3, 2))
+    array([3, 0, 1, 2, 3])
+    """
+
+    clip: int | tuple[int, int] | None = None
+    limit: int | tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        _range("Offset", self.clip, self.limit)
+
+    @property
+    def num_labels(self) -> int | None:
+        bounds = _range("Offset", self.clip, self.limit)
+        return None if bounds is None else bounds.num_labels
+
+    def label(self, difference: Any) -> Any:
+        bounds = _range("Offset", self.clip, self.limit)
+        return difference if bounds is None else bounds.label(difference)
+
+    def value(self, label: Any) -> Any:
+        bounds = _range("Offset", self.clip, self.limit)
+        return label if bounds is None else bounds.value(label)
+
+    def within(self, low: int, high: int) -> "Offset":
+        """Returns the same relation with no rows for differences that do not occur.
+
+        >>> Offset(limit=8).within(-100, 0)
+        Offset(clip=None, limit=(-8, 0))
+        """
+        bounds = _range("Offset", self.clip, self.limit)
+        if bounds is None:
+            return self
+        span = max(bounds.low, low), min(bounds.high, high)
+        if bounds.is_clipped:  # Clipping still sends all beyond to the last rows.
+            span = min(span[0], bounds.high), max(span[1], bounds.low)
+            return Offset(clip=span)
+        return Offset(limit=span if span[0] <= span[1] else (0, 0))
+
+
+@_pytrees.register(data=())
+@dataclasses.dataclass(frozen=True)
+class Difference(AttributeRelation):
+    """Sender's attribute minus receiver's: pitch intervals, distances of onsets.
+
+    Args:
+      attribute: the name of an integer leaf of both `receivers` and `senders`,
+        [*lead, N] (Huang et al. 2018, section 3.4, relations on pitch and time).
+      clip, limit: as for `Offset`; one of them is needed for tables.
+
+    >>> import numpy as np
+    >>> Difference("pitch", clip=12).label(np.array([-13, 0, 7]))
+    array([ 0, 12, 19])
+    """
+
+    attribute: str
+    clip: int | tuple[int, int] | None = None
+    limit: int | tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        _range("Difference", self.clip, self.limit)
+
+    @property
+    def num_labels(self) -> int | None:
+        bounds = _range("Difference", self.clip, self.limit)
+        return None if bounds is None else bounds.num_labels
+
+    def label(self, difference: Any) -> Any:
+        bounds = _range("Difference", self.clip, self.limit)
+        return difference if bounds is None else bounds.label(difference)
+
+    def value(self, label: Any) -> Any:
+        bounds = _range("Difference", self.clip, self.limit)
+        return label if bounds is None else bounds.value(label)
+
+
+@_pytrees.register(data=("labels",))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labels(Relation):
+    """Labels that are given: the labelled graph of Shaw et al. 2018, section 3.1.
+
+    Args:
+      labels: integers, [*lead, R, S] for a label a pair of nodes, or [*lead, E] for a
+        label an edge, in the order of the topology's edges.
+      count: number of labels; those outside 0 to count - 1 have a zero row.
+
+    >>> import numpy as np
+    >>> Labels(np.array([[0, 1], [1, 0]]), count=2).num_labels
+    2
+    """
+
+    labels: Any
+    count: int
+
+    @property
+    def num_labels(self) -> int:
+        return self.count
+
+    def value(self, label: Any) -> Any:
+        return label
+
+
+@_pytrees.register(data=("relation", "tables"))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """A relation with its tables; made by `Relation.rows`."""
+
+    relation: Relation
+    tables: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.relation.num_labels is None:
+            raise ValueError(
+                f"`{self.relation}.rows` needs a bounded relation; it has neither "
+                "`clip` nor `limit`, so no table can have a row for each label. Give "
+                "one of them."
+            )

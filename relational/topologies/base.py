@@ -1,0 +1,615 @@
+"""Topologies: who may hear whom.
+
+A topology is a promise about edges, made before any array exists: whatever can be
+promised here (causal, banded, empty corners) a lowering may exploit. Positions count
+from 0 on both sides, and index 0 aligns with index 0. Structured topologies carry no
+node counts; `propagate` takes those from its arrays.
+
+Shapes: R receivers, S senders, E edges.
+"""
+
+import abc
+import dataclasses
+import enum
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int
+
+from relational import _pytrees
+
+
+class Tile(enum.IntEnum):
+    """What a rectangle of receivers x senders holds: no edge, some, or all."""
+
+    EMPTY = 0
+    PARTIAL = 1
+    FULL = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """One end of an edge: positions, and what the topology reads of the nodes there.
+
+    `attributes` mirrors the nesting of the topology: a pair for `a & b`, nothing for
+    topologies without data. Lowerings hand in slices, so that positions may be any
+    integers and of any shape that broadcasts against the other end's.
+    """
+
+    position: Any
+    attributes: Any = ()
+
+    def part(self, index: int) -> "End":
+        """Returns this end as the part `index` of a composed topology sees it."""
+        return End(self.position, self.attributes[index])
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The arrays that a topology reads, by what they belong to (nested like `End`).
+
+    Leaves begin with the leading axes of `propagate`; then come receivers [R] or
+    senders [S]; `context` leaves hold one value a leading index.
+    """
+
+    receiver: Any = ()
+    sender: Any = ()
+    context: Any = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """Edges one by one; `valid` is None where all of them are edges.
+
+    Attributes:
+      senders, receivers: [*lead, E] integers.
+      valid: [*lead, E] booleans or None.
+    """
+
+    senders: Any
+    receivers: Any
+    valid: Any = None
+
+    def concrete(self, topology: "Topology") -> tuple[Any, Any]:
+        """Returns `(senders, receivers)` of one graph as NumPy arrays of the valid."""
+        for array in (self.senders, self.receivers, self.valid):
+            if isinstance(array, jax.core.Tracer):
+                raise ValueError(
+                    f"the edges of `{topology}` are traced, so they cannot be listed "
+                    "while tracing. Call this outside `jit`, or pass NumPy arrays."
+                )
+        senders, receivers = np.asarray(self.senders), np.asarray(self.receivers)
+        if self.valid is not None:
+            valid = np.asarray(self.valid)
+            shape = np.broadcast_shapes(senders.shape, receivers.shape, valid.shape)
+            senders, receivers, valid = (
+                np.broadcast_to(array, shape) for array in (senders, receivers, valid)
+            )
+        else:
+            valid = np.ones(receivers.shape, bool)
+        if valid.ndim > 1 and len(valid.reshape(-1, valid.shape[-1])) > 1:
+            raise ValueError(
+                f"`{topology}` has other edges for each leading index (of shape "
+                f"{valid.shape[:-1]}); one list of edges needs one graph. Index the "
+                "data first."
+            )
+        keep = valid.reshape(-1)
+        return senders.reshape(-1)[keep], receivers.reshape(-1)[keep]
+
+
+class Topology(abc.ABC):
+    """Who may hear whom. Subclasses are final: compose them, never override them.
+
+    `&` keeps the edges in both, `|` those in either, `-` those only in the first, and
+    `.T` turns every edge round.
+
+    >>> import relational as rl
+    >>> print((rl.Causal() & rl.Band(before=2)).text(5))
+    #....
+    ##...
+    ###..
+    .###.
+    ..###
+    """
+
+    @abc.abstractmethod
+    def admits(self, receiver: End, sender: End, context: Any) -> Any:
+        """Returns whether `receiver` hears `sender`, elementwise (NumPy or JAX)."""
+
+    @abc.abstractmethod
+    def classify(self, receivers: range, senders: range) -> Tile:
+        """Returns what the rectangle holds. PARTIAL is always a correct answer."""
+
+    @abc.abstractmethod
+    def sender_range(self, receivers: range, num_senders: int) -> range:
+        """Returns senders that include all whom any of `receivers` hears."""
+
+    @abc.abstractmethod
+    def receiver_range(self, senders: range, num_receivers: int) -> range:
+        """Returns receivers that include all who hear any of `senders`."""
+
+    @abc.abstractmethod
+    def reach(self) -> int | None:
+        """Returns how many latest nodes, itself included, a node hears at most.
+
+        None where no bound holds. A decoding cache needs no more slots than this.
+        """
+
+    def data(self) -> Data:
+        """Returns the arrays that `admits` reads, by what they belong to."""
+        return Data()
+
+    def counts(self) -> tuple[int | None, int | None]:
+        """Returns (receivers, senders) where the topology itself knows them."""
+        return None, None
+
+    def listed(self, num_receivers: int, num_senders: int) -> "Listed | None":
+        """Returns the edges where they are given one by one; None if by a rule."""
+        del num_receivers, num_senders
+        return None
+
+    def skeleton(self) -> "Topology":
+        """Returns a topology without data that has at least the same edges."""
+        return self
+
+    def contains(self, receiver: Any, sender: Any) -> Any:
+        """Returns whether an edge leads from position `sender` to `receiver`.
+
+        Args:
+          receiver: integers, any shape that broadcasts against `sender`.
+          sender: integers.
+
+        >>> import numpy as np, relational as rl
+        >>> rl.Causal().contains(np.arange(3)[:, None], np.arange(3)[None])
+        array([[ True, False, False],
+               [ True,  True, False],
+               [ True,  True,  True]])
+        """
+        data = self.data()
+        ndim = max(np.ndim(receiver), np.ndim(sender))
+        receiver, sender = (_pad_rank(position, ndim) for position in (receiver, sender))
+
+        def take(attribute: Any, position: Any) -> Any:
+            return _tree_map(lambda leaf: leaf[..., position], attribute)
+
+        def spread(leaf: Any) -> Any:
+            return leaf[(..., *(None,) * ndim)]
+
+        return self.admits(
+            End(receiver, take(data.receiver, receiver)),
+            End(sender, take(data.sender, sender)),
+            _tree_map(spread, data.context),
+        )
+
+    def mask(
+        self, num_receivers: int | None = None, num_senders: int | None = None
+    ) -> Bool[np.ndarray, "*lead R S"]:
+        """Returns the whole adjacency matrix; for pictures and small graphs."""
+        receivers, senders = self.sizes(num_receivers, num_senders)
+        found = self.contains(np.arange(receivers)[:, None], np.arange(senders)[None])
+        found = np.asarray(found)
+        return np.broadcast_to(found, (*found.shape[:-2], receivers, senders))
+
+    def sizes(
+        self, num_receivers: int | None = None, num_senders: int | None = None
+    ) -> tuple[int, int]:
+        """Returns both counts: what is given, what is known, one for both sides."""
+        known = self.counts()
+        receivers = num_receivers if num_receivers is not None else known[0]
+        senders = num_senders if num_senders is not None else known[1]
+        if receivers is None and senders is None:
+            raise ValueError(
+                f"`num_receivers` must be given: {self} carries no node count. Pass "
+                "`num_receivers=` (and `num_senders=` where it differs)."
+            )
+        receivers = senders if receivers is None else receivers
+        senders = receivers if senders is None else senders
+        assert receivers is not None and senders is not None
+        return receivers, senders
+
+    def edges(
+        self, num_receivers: int | None = None, num_senders: int | None = None
+    ) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]:
+        """Returns `(senders, receivers)`, sorted by receiver, then by sender.
+
+        Raises:
+          ValueError: if counts are missing, or data differ along leading axes.
+
+        >>> import relational as rl
+        >>> rl.Band(before=1).edges(3)
+        (array([0, 0, 1, 1, 2]), array([0, 1, 1, 2, 2]))
+        """
+        receivers, senders = self.sizes(num_receivers, num_senders)
+        listed = self.listed(receivers, senders)
+        if listed is not None:
+            return listed.concrete(self)
+        found: list[tuple[Any, Any]] = []
+        for rows, columns, tile in self._rectangles(receivers, senders):
+            if tile is Tile.FULL:
+                mask = np.ones((len(rows), len(columns)), bool)
+            else:
+                mask = self._mask_of(rows, columns)
+            receiver, sender = np.nonzero(mask)
+            found.append((sender + columns.start, receiver + rows.start))
+        if not found:
+            return np.zeros(0, int), np.zeros(0, int)
+        sender, receiver = (
+            np.concatenate(column) for column in zip(*found, strict=True)
+        )
+        order = np.lexsort((sender, receiver))
+        return sender[order], receiver[order]
+
+    def degrees(
+        self, num_receivers: int | None = None, num_senders: int | None = None
+    ) -> Int[np.ndarray, " R"]:
+        """Returns how many senders each receiver hears.
+
+        >>> import relational as rl
+        >>> rl.Band(before=1).degrees(4)
+        array([1, 2, 2, 2])
+        """
+        receivers, senders = self.sizes(num_receivers, num_senders)
+        listed = self.listed(receivers, senders)
+        if listed is not None:
+            return np.bincount(listed.concrete(self)[1], minlength=receivers)
+        degrees = np.zeros(receivers, int)
+        for rows, columns, tile in self._rectangles(receivers, senders):
+            if tile is Tile.FULL:
+                degrees[rows.start : rows.stop] += len(columns)
+            else:
+                mask = self._mask_of(rows, columns)
+                degrees[rows.start : rows.stop] += mask.sum(axis=1)
+        return degrees
+
+    def density(
+        self, num_receivers: int | None = None, num_senders: int | None = None
+    ) -> float:
+        """Returns the share of all receiver-sender pairs that are edges.
+
+        >>> import relational as rl
+        >>> rl.Causal().density(4)
+        0.625
+        """
+        receivers, senders = self.sizes(num_receivers, num_senders)
+        degrees = self.degrees(receivers, senders)
+        return float(degrees.sum() / max(1, receivers * senders))
+
+    def tiles(
+        self, block: int, num_receivers: int | None = None, num_senders: int | None = None
+    ) -> Int[np.ndarray, "rows columns"]:
+        """Returns the class of each `block` x `block` tile: 0 empty, 1 partial, 2 full.
+
+        >>> import relational as rl
+        >>> rl.Causal().tiles(2, 6)
+        array([[1, 0, 0],
+               [2, 1, 0],
+               [2, 2, 1]])
+        """
+        receivers, senders = self.sizes(num_receivers, num_senders)
+        return np.array(
+            [
+                [int(self.classify(rows, columns)) for columns in _cut(senders, block)]
+                for rows in _cut(receivers, block)
+            ]
+        ).reshape(-(-receivers // block), -(-senders // block))
+
+    def text(
+        self, num_receivers: int | None = None, num_senders: int | None = None
+    ) -> str:
+        """Returns a picture in characters: a row a receiver, `#` where it hears."""
+        mask = self.mask(num_receivers, num_senders)
+        mask = mask.reshape(-1, *mask.shape[-2:])[0]
+        return "\n".join("".join(".#"[int(edge)] for edge in row) for row in mask)
+
+    def _mask_of(self, rows: range, columns: range) -> Any:
+        mask = np.asarray(self.contains(np.array(rows)[:, None], np.array(columns)))
+        if mask.ndim > 2:
+            raise ValueError(
+                f"`{self}` has other edges for each leading index (data of shape "
+                f"{mask.shape[:-2]}); one list of edges needs one graph. Index the "
+                "data first."
+            )
+        return np.broadcast_to(mask, (len(rows), len(columns)))
+
+    def _rectangles(
+        self, receivers: int, senders: int
+    ) -> Iterator[tuple[range, range, Tile]]:
+        block = max(256, max(receivers, senders) // 64)
+        for rows in _cut(receivers, block):
+            for columns in _cut(senders, block):
+                tile = self.classify(rows, columns)
+                if tile is not Tile.EMPTY:
+                    yield rows, columns, tile
+
+    def __and__(self, other: "Topology") -> "Topology":
+        return And(self, other)
+
+    def __or__(self, other: "Topology") -> "Topology":
+        return Or(self, other)
+
+    def __sub__(self, other: "Topology") -> "Topology":
+        return Minus(self, other)
+
+    @property
+    def T(self) -> "Topology":  # noqa: N802 - as numpy and the papers write it.
+        """The same edges turned round: who was heard now hears."""
+        return self.left if isinstance(self, Transposed) else Transposed(self)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Composed(Topology):
+    """Two topologies joined; `End.part` gives each side its own attributes."""
+
+    left: Topology
+    right: Topology
+
+    def __post_init__(self) -> None:
+        for side in (self.left, self.right):
+            if not isinstance(side, Topology):
+                raise TypeError(
+                    f"both sides of a set operation must be topologies; got {side!r}."
+                )
+
+    def _admits(self, index: int, receiver: End, sender: End, context: Any) -> Any:
+        side = (self.left, self.right)[index]
+        return side.admits(receiver.part(index), sender.part(index), context[index])
+
+    def data(self) -> Data:
+        left, right = self.left.data(), self.right.data()
+        return Data(
+            receiver=(left.receiver, right.receiver),
+            sender=(left.sender, right.sender),
+            context=(left.context, right.context),
+        )
+
+    def counts(self) -> tuple[int | None, int | None]:
+        pairs = zip(self.left.counts(), self.right.counts(), strict=True)
+        receivers, senders = (a if a is not None else b for a, b in pairs)
+        return receivers, senders
+
+
+@_pytrees.register(data=("left", "right"))
+@dataclasses.dataclass(frozen=True, eq=False)
+class And(_Composed):
+    """The edges that both topologies have: `left & right`."""
+
+    def admits(self, receiver: End, sender: End, context: Any) -> Any:
+        left, right = (self._admits(i, receiver, sender, context) for i in (0, 1))
+        return left & right
+
+    def classify(self, receivers: range, senders: range) -> Tile:
+        left = self.left.classify(receivers, senders)
+        return Tile(min(left, self.right.classify(receivers, senders)))
+
+    def sender_range(self, receivers: range, num_senders: int) -> range:
+        return _intersection(
+            self.left.sender_range(receivers, num_senders),
+            self.right.sender_range(receivers, num_senders),
+        )
+
+    def receiver_range(self, senders: range, num_receivers: int) -> range:
+        return _intersection(
+            self.left.receiver_range(senders, num_receivers),
+            self.right.receiver_range(senders, num_receivers),
+        )
+
+    def reach(self) -> int | None:
+        return min(_finite(self.left.reach(), self.right.reach()), default=None)
+
+    def listed(self, num_receivers: int, num_senders: int) -> Listed | None:
+        sides = (self.left, self.right)
+        for one, other in (sides, sides[::-1]):
+            listed = one.listed(num_receivers, num_senders)
+            if listed is not None:
+                return _filtered(listed, other, keep=True)
+        return None
+
+    def skeleton(self) -> Topology:
+        return And(self.left.skeleton(), self.right.skeleton())
+
+    def __str__(self) -> str:
+        return f"({self.left} & {self.right})"
+
+
+@_pytrees.register(data=("left", "right"))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Or(_Composed):
+    """The edges that either topology has: `left | right`."""
+
+    def admits(self, receiver: End, sender: End, context: Any) -> Any:
+        left, right = (self._admits(i, receiver, sender, context) for i in (0, 1))
+        return left | right
+
+    def classify(self, receivers: range, senders: range) -> Tile:
+        left = self.left.classify(receivers, senders)
+        return Tile(max(left, self.right.classify(receivers, senders)))
+
+    def sender_range(self, receivers: range, num_senders: int) -> range:
+        return _hull(
+            self.left.sender_range(receivers, num_senders),
+            self.right.sender_range(receivers, num_senders),
+        )
+
+    def receiver_range(self, senders: range, num_receivers: int) -> range:
+        return _hull(
+            self.left.receiver_range(senders, num_receivers),
+            self.right.receiver_range(senders, num_receivers),
+        )
+
+    def reach(self) -> int | None:
+        known = _finite(self.left.reach(), self.right.reach())
+        return max(known) if len(known) == 2 else None
+
+    def listed(self, num_receivers: int, num_senders: int) -> Listed | None:
+        sizes = num_receivers, num_senders
+        if self.left.listed(*sizes) is None and self.right.listed(*sizes) is None:
+            return None
+        keys = [_keys(side, *sizes) for side in (self.left, self.right)]
+        joined = np.union1d(*keys)
+        return Listed(joined % num_senders, joined // num_senders)
+
+    def skeleton(self) -> Topology:
+        return Or(self.left.skeleton(), self.right.skeleton())
+
+    def __str__(self) -> str:
+        return f"({self.left} | {self.right})"
+
+
+@_pytrees.register(data=("left", "right"))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Minus(_Composed):
+    """The edges that only the first topology has: `left - right`."""
+
+    def admits(self, receiver: End, sender: End, context: Any) -> Any:
+        left, right = (self._admits(i, receiver, sender, context) for i in (0, 1))
+        return left & ~right
+
+    def classify(self, receivers: range, senders: range) -> Tile:
+        left = self.left.classify(receivers, senders)
+        right = self.right.classify(receivers, senders)
+        return Tile(min(left, Tile.FULL - right))
+
+    def sender_range(self, receivers: range, num_senders: int) -> range:
+        return self.left.sender_range(receivers, num_senders)
+
+    def receiver_range(self, senders: range, num_receivers: int) -> range:
+        return self.left.receiver_range(senders, num_receivers)
+
+    def reach(self) -> int | None:
+        return self.left.reach()
+
+    def listed(self, num_receivers: int, num_senders: int) -> Listed | None:
+        listed = self.left.listed(num_receivers, num_senders)
+        if listed is not None:
+            return _filtered(listed, self.right, keep=False)
+        if self.right.listed(num_receivers, num_senders) is None:
+            return None
+        left, right = (
+            _keys(side, num_receivers, num_senders) for side in (self.left, self.right)
+        )
+        rest = np.setdiff1d(left, right)
+        return Listed(rest % num_senders, rest // num_senders)
+
+    def skeleton(self) -> Topology:
+        if _is_empty(self.right.data()):
+            return Minus(self.left.skeleton(), self.right)
+        return self.left.skeleton()
+
+    def __str__(self) -> str:
+        return f"({self.left} - {self.right})"
+
+
+@_pytrees.register(data=("left",))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Transposed(Topology):
+    """Every edge of `left` turned round: `left.T`."""
+
+    left: Topology
+
+    def admits(self, receiver: End, sender: End, context: Any) -> Any:
+        return self.left.admits(sender, receiver, context)
+
+    def classify(self, receivers: range, senders: range) -> Tile:
+        return self.left.classify(senders, receivers)
+
+    def sender_range(self, receivers: range, num_senders: int) -> range:
+        return self.left.receiver_range(receivers, num_senders)
+
+    def receiver_range(self, senders: range, num_receivers: int) -> range:
+        return self.left.sender_range(senders, num_receivers)
+
+    def reach(self) -> int | None:
+        return None
+
+    def data(self) -> Data:
+        data = self.left.data()
+        return Data(receiver=data.sender, sender=data.receiver, context=data.context)
+
+    def counts(self) -> tuple[int | None, int | None]:
+        receivers, senders = self.left.counts()
+        return senders, receivers
+
+    def listed(self, num_receivers: int, num_senders: int) -> Listed | None:
+        listed = self.left.listed(num_senders, num_receivers)
+        if listed is None:
+            return None
+        return Listed(listed.receivers, listed.senders, listed.valid)
+
+    def skeleton(self) -> Topology:
+        return Transposed(self.left.skeleton())
+
+    def __str__(self) -> str:
+        return f"{self.left}.T"
+
+
+def first_edge_from_later(topology: Topology, num_nodes: int) -> tuple[int, int] | None:
+    """Returns `(sender, receiver)` of the first edge that looks ahead, or None.
+
+    A topology with such an edge cannot be stepped: the sender is not there yet.
+    """
+    for rows in _cut(num_nodes, 256):
+        heard = topology.sender_range(rows, num_nodes)
+        ahead = range(max(heard.start, rows.start + 1), heard.stop)
+        for columns in _cut(len(ahead), 256, ahead.start):
+            if topology.classify(rows, columns) is Tile.EMPTY:
+                continue
+            receivers, senders = np.array(rows)[:, None], np.array(columns)[None]
+            found = np.asarray(topology.contains(receivers, senders))
+            found = found & (senders > receivers)
+            if found.any():
+                receiver, sender = np.argwhere(found)[0][-2:]
+                return int(sender) + columns.start, int(receiver) + rows.start
+    return None
+
+
+def _cut(size: int, block: int, start: int = 0) -> list[range]:
+    """Returns `size` positions from `start` on, cut into ranges of `block`."""
+    stop = start + size
+    return [range(at, min(at + block, stop)) for at in range(start, stop, block)]
+
+
+def _filtered(listed: Listed, other: Topology, *, keep: bool) -> Listed:
+    """Returns the listed edges that `other` has (`keep`) or has not."""
+    found = other.contains(listed.receivers, listed.senders)
+    found = found if keep else ~found
+    valid = found if listed.valid is None else listed.valid & found
+    return Listed(listed.senders, listed.receivers, valid)
+
+
+def _keys(topology: Topology, num_receivers: int, num_senders: int) -> Any:
+    """Returns one number an edge, `receiver * S + sender`, without repetitions."""
+    senders, receivers = topology.edges(num_receivers, num_senders)
+    return np.unique(np.int64(receivers) * num_senders + senders)
+
+
+def _is_empty(data: Data) -> bool:
+    return not jax.tree.leaves((data.receiver, data.sender, data.context))
+
+
+def _pad_rank(position: Any, ndim: int) -> Any:
+    """Returns `position` with unit axes in front, so that both ends broadcast."""
+    return position[(None,) * (ndim - position.ndim)] if np.ndim(position) else position
+
+
+def _finite(*bounds: int | None) -> list[int]:
+    return [bound for bound in bounds if bound is not None]
+
+
+def _intersection(a: range, b: range) -> range:
+    start, stop = max(a.start, b.start), min(a.stop, b.stop)
+    return range(start, max(start, stop))
+
+
+def _hull(a: range, b: range) -> range:
+    if not len(a) or not len(b):
+        return a if len(a) else b
+    return range(min(a.start, b.start), max(a.stop, b.stop))
+
+
+def _tree_map(fn: Any, tree: Any) -> Any:
+    """Maps over nested tuples; topologies nest nothing else."""
+    if isinstance(tree, tuple):
+        return tuple(_tree_map(fn, child) for child in tree)
+    return fn(tree)
