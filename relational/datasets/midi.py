@@ -23,13 +23,12 @@ from relational.datasets.serialisation import (
     LOWEST_PITCH,
     NUM_VOICES,
     SILENCE,
+    VOICES,
     tokens_of,
 )
 
 if TYPE_CHECKING:
     import mido
-
-VOICES = ("Soprano", "Alto", "Tenor", "Bass")
 
 _STEPS_PER_QUARTER = 4
 _TICKS_PER_STEP = 120

@@ -35,9 +35,9 @@ from relational.datasets.serialisation import (
     HIGHEST_PITCH,
     LOWEST_PITCH,
     SILENCE,
+    VOICES,
 )
 
-_VOICES = ("Soprano", "Alto", "Tenor", "Bass")
 _MOST_RESTS = 0.25
 _STEPS_PER_QUARTER = 4
 _MOST_PROCESSES = 4
@@ -141,14 +141,14 @@ def _parse(path: str) -> _Score:
 
     name = Path(path).stem
     score: Any = converter.parse(path, forceSource=True, storePickle=False)
-    voices = [_only(score.parts, voice) for voice in _VOICES]
+    voices = [_only(score.parts, voice) for voice in VOICES]
     if None in voices:
         return _Score(name=name, refusal="not one each of the four voices")
     columns = [_column(voice) for voice in voices]
     if None in columns:
         return _Score(name=name, refusal="two notes at once in a voice")
     num_steps = max(len(column) for column in columns if column)
-    pitch = np.full((num_steps, len(_VOICES)), SILENCE)
+    pitch = np.full((num_steps, len(VOICES)), SILENCE)
     for voice, column in enumerate(columns):
         pitch[: len(column or ()), voice] = column
     return _Score(

@@ -18,7 +18,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Shaped
 
-NUM_VOICES = 4
+VOICES = ("Soprano", "Alto", "Tenor", "Bass")
+NUM_VOICES = len(VOICES)
 LOWEST_PITCH = 36  # MIDI; the chorales span C2 to A5.
 HIGHEST_PITCH = 81
 SILENCE = -1  # In an array of pitches.
