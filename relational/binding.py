@@ -100,7 +100,10 @@ def bind(
     if dropout is not None and dropout.rate:
         rate = dropout.rate
         operands = _with_seed(operands, dropout, lead)
-    count = _num_edges(topology, edge_side, num_receivers, num_senders)
+    if positions == (None, None):
+        count = _num_edges(topology, edge_side, num_receivers, num_senders)
+    else:
+        count = num_receivers * num_senders
     _check_edge_leaves(edges, sizes["edges"], count)
     problem = Problem(
         topology=topology,

@@ -1,0 +1,192 @@
+"""Decoding, derived from the topology: start, prefill, step.
+
+A topology in which nobody hears a later node can be computed one node at a time. A
+cache keeps every sender leaf that a term or a relation reads, with the position that
+each slot holds; it is as long as the range of senders that any node hears, not as the
+sequence. The law: stepping through a sequence equals one parallel pass over it.
+
+Shapes: *lead leading axes; *batch, the first of them, along which positions differ;
+M slots, N nodes, F features.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from relational import _pytrees
+from relational.aggregators import Aggregator
+from relational.binding import TermLike, bind
+from relational.lowerings.dense import Dense
+from relational.relations import Relation, Rows
+from relational.topologies import Topology
+from relational.topologies.base import first_edge_from_later
+
+_EMPTY = -(2**30)  # The position of an empty slot: no topology hears it.
+
+
+@_pytrees.register(data=("topology", "senders", "positions"))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cache:
+    """The senders that nodes to come may hear.
+
+    Attributes:
+      topology: who hears whom.
+      senders: a pytree of [*lead, M, ...].
+      positions: [*batch, M] integers, the node that each slot holds.
+      batch_axes: how many leading axes the senders have.
+    """
+
+    topology: Topology
+    senders: Any
+    positions: jax.Array
+    batch_axes: int
+
+    @property
+    def slots(self) -> int:
+        """How many senders are kept."""
+        return int(self.positions.shape[-1])
+
+
+def start(topology: Topology, senders: Any, *, length: int, batch_axes: int) -> Cache:
+    """Returns an empty cache.
+
+    Args:
+      topology: who may hear whom; nobody a later node.
+      senders: a pytree of arrays, or `jax.ShapeDtypeStruct`s, of one or more nodes
+        [*lead, N, ...]; only shapes and types count. The first leading axis is the
+        batch of sequences that may stand at different positions.
+      length: the longest sequence, which bounds the cache where the topology does not.
+      batch_axes: how many leading axes there are, 1 or more.
+
+    Raises:
+      ValueError: if a node hears a later one; the message names the edge.
+
+    >>> import jax, relational as rl
+    >>> nodes = jax.ShapeDtypeStruct((1, 1, 4), "float32")
+    >>> rl.start(rl.Band(before=7), nodes, length=1000, batch_axes=1).slots
+    8
+    """
+    if batch_axes < 1:
+        raise ValueError(
+            f"`batch_axes` must be 1 or more for stepping; got {batch_axes}. The first "
+            "leading axis is the batch of sequences; give a batch of one."
+        )
+    ahead = first_edge_from_later(topology, length)
+    if ahead is not None:
+        raise ValueError(
+            f"`{topology}` cannot be stepped: node {ahead[1]} hears node {ahead[0]}, "
+            "which comes later. Intersect it with `rl.Causal()`."
+        )
+    reach = topology.reach()
+    slots = max(1, length if reach is None else min(reach, length))
+
+    def empty(leaf: Any) -> jax.Array:
+        shape = (*leaf.shape[:batch_axes], slots, *leaf.shape[batch_axes + 1 :])
+        return jnp.zeros(shape, leaf.dtype)
+
+    batch = jax.tree.leaves(senders)[0].shape[0]
+    positions = jnp.full((batch, slots), _EMPTY, jnp.int32)
+    return Cache(topology, jax.tree.map(empty, senders), positions, batch_axes)
+
+
+def prefill(cache: Cache, senders: Any, lengths: jax.Array | None = None) -> Cache:
+    """Returns the cache after the nodes of a prime, all at once.
+
+    Args:
+      cache: an empty cache.
+      senders: a pytree of [*lead, N, ...], the nodes from position 0 on.
+      lengths: [batch] integers, how many of the N count for each sequence; by
+        default all.
+    """
+    count = jax.tree.leaves(senders)[0].shape[cache.batch_axes]
+    batch = cache.positions.shape[0]
+    if lengths is None:
+        lengths = jnp.full(batch, count, jnp.int32)
+    slot = jnp.arange(cache.slots)
+    # The latest node below the length that falls into each slot; negative if none.
+    newest = lengths[:, None] - 1 - (lengths[:, None] - 1 - slot) % cache.slots
+
+    def take(held: jax.Array, leaf: jax.Array) -> jax.Array:
+        if not count:
+            return held
+        index = _at_nodes(jnp.clip(newest, 0, count - 1), leaf.ndim, cache.batch_axes)
+        taken = jnp.take_along_axis(leaf, index, axis=cache.batch_axes)
+        return taken.astype(held.dtype)
+
+    positions = jnp.where(newest >= 0, newest, _EMPTY)
+    filled = jax.tree.map(take, cache.senders, senders)
+    return dataclasses.replace(cache, senders=filled, positions=positions)
+
+
+def _at_nodes(index: jax.Array, rank: int, batch_axes: int) -> jax.Array:
+    """Returns [batch, M] with unit axes, so that M stands at the node axis."""
+    ones = (1,) * (batch_axes - 1)
+    rest = (1,) * (rank - batch_axes - 1)
+    return index.reshape(index.shape[0], *ones, index.shape[1], *rest)
+
+
+def step(
+    cache: Cache,
+    position: jax.Array,
+    *,
+    message: TermLike | Sequence[TermLike],
+    aggregator: Aggregator | Sequence[Aggregator],
+    senders: Any,
+    receivers: Any = None,
+    score: TermLike | Sequence[TermLike] | None = None,
+    context: Any = None,
+    relations: Mapping[str, Relation | Rows] | None = None,
+) -> tuple[Any, Cache]:
+    """Lets one node hear those before it, and itself; returns what it hears.
+
+    Args:
+      cache: what was said before.
+      position: [batch] integers, where each sequence stands.
+      senders: what the node itself says: a pytree of [*lead, 1, ...].
+      receivers: likewise, as a listener.
+      The others: as for `propagate`.
+
+    Returns:
+      [*lead, 1, F] (a tuple for a tuple of aggregators), and the next cache.
+    """
+    cache = _append(cache, position, senders)
+    ones = (1,) * (cache.batch_axes - 1)
+    problem, operands = bind(
+        cache.topology,
+        message=message,
+        aggregator=aggregator,
+        score=score,
+        receivers=receivers,
+        senders=cache.senders,
+        edges=None,
+        context=context,
+        relations=relations,
+        batch_axes=cache.batch_axes,
+        dropout=None,
+        partial_terms=False,
+        num_receivers=1,
+        positions=(
+            position.reshape(-1, *ones, 1).astype(jnp.int32),
+            cache.positions.reshape(cache.positions.shape[0], *ones, -1),
+        ),
+    )
+    results = [x.astype(problem.dtype) for x in Dense().propagate(problem, operands)]
+    return results[0] if isinstance(aggregator, Aggregator) else tuple(results), cache
+
+
+def _append(cache: Cache, position: jax.Array, senders: Any) -> Cache:
+    slot = position % cache.slots
+
+    def write(held: jax.Array, new: jax.Array, axis: int) -> jax.Array:
+        def one(held: jax.Array, new: jax.Array, at: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_update_slice_in_dim(held, new, at, axis - 1)
+
+        return jax.vmap(one)(held, new.astype(held.dtype), slot)
+
+    axis = cache.batch_axes
+    written = jax.tree.map(lambda held, new: write(held, new, axis), cache.senders, senders)
+    positions = write(cache.positions, position[:, None], 1)
+    return dataclasses.replace(cache, senders=written, positions=positions)
