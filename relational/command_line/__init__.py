@@ -31,6 +31,10 @@ def main() -> None:
         _leave(_words(error), _MISTAKE)
     except KeyboardInterrupt:
         _leave(" interrupted", _INTERRUPTED)
+    except SystemExit as leaving:
+        if leaving.code != _INTERRUPTED:
+            raise
+        _leave(" interrupted", _INTERRUPTED)  # Typer has made this of Ctrl-C.
     finally:
         _flush()
 

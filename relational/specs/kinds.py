@@ -38,7 +38,8 @@ class Kinds:
         del source  # The table says more than the union.
         choices: dict[Hashable, CoreSchema] = {
             name: core_schema.no_info_before_validator_function(
-                partial(_fields_of, name), handler.generate_schema(kind)
+                partial(_fields_of, name, _list_key(kind)),
+                handler.generate_schema(kind),
             )
             for name, kind in self.table.items()
         }
@@ -65,13 +66,12 @@ class Kinds:
         return "nothing" if value is None else shortened(repr(value))
 
 
-def _fields_of(name: str, value: object) -> object:
+def _fields_of(name: str, key: str | None, value: object) -> object:
     """Returns what is said about a kind: `{before: 8}` of `{band: {before: 8}}`."""
     if isinstance(value, str):
         return {}
     if isinstance(value, dict):
-        fields = value[name]
-        return {PARTS: fields} if isinstance(fields, list) else fields
+        return value[name] if key is None else {key: value[name]}
     return value
 
 
@@ -87,6 +87,12 @@ def _forms(name: str, fields: JsonSchemaValue, kind: type) -> list[JsonSchemaVal
     if any(field.is_required() for field in fields_of(kind).values()):
         return [long]
     return [description | {"const": name}, long]
+
+
+def _list_key(kind: type) -> str | None:
+    """Returns the alias of the list that follows a kind, if one does."""
+    is_list = any(field.name == "parts" for field in dataclasses.fields(kind))
+    return PARTS if is_list else None
 
 
 def fields_of(kind: type) -> dict[str, FieldInfo]:

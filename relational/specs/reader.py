@@ -64,9 +64,9 @@ def build(document: Document) -> Spec:
         except ValidationError as error:
             details = error.errors(include_url=False)
             places = [_place(detail) for detail in details]
-            misspelt = _misspelt(details, places)
+            silent = _consequences(details, places)
             for detail, place in zip(details, places, strict=True):
-                if not touches(place, broken) and place not in misspelt:
+                if not touches(place, broken) and place not in silent:
                     problem = Problem(path=dotted(place), message=_message(detail))
                     problems.append(problem)
             broken += places
@@ -94,31 +94,41 @@ def _is_bad_name(detail: ErrorDetails) -> bool:
     return bool(detail["loc"]) and detail["loc"][-1] == "[key]"
 
 
-def _misspelt(details: list[ErrorDetails], places: list[Place]) -> set[Place]:
-    """Returns the missing fields that are there under a name much like theirs."""
-    missing = {
-        place
-        for detail, place in zip(details, places, strict=True)
-        if detail["type"] == "missing"
-    }
-    near = {
+def _consequences(details: list[ErrorDetails], places: list[Place]) -> set[Place]:
+    """Returns the places of errors that only follow from other ones.
+
+    A missing field may be there under a name much like its own, and a list is too short
+    where pydantic has left out a wrong item of it.
+    """
+    of_type: dict[str, set[Place]] = {}
+    for detail, place in zip(details, places, strict=True):
+        of_type.setdefault(detail["type"], set()).add(place)
+    meant = {
         (*place[:-1], nearest(str(place[-1]), known_fields(place[:-1])) or "")
-        for detail, place in zip(details, places, strict=True)
-        if detail["type"] == _UNKNOWN_FIELD
+        for place in of_type.get(_UNKNOWN_FIELD, ())
     }
-    return missing & near
+    holders = {place[:depth] for place in places for depth in range(len(place))}
+    return (of_type.get("missing", set()) & meant) | (
+        of_type.get("too_short", set()) & holders
+    )
 
 
 def _mend(data: Plain, place: Place, detail: ErrorDetails) -> None:
     """Puts something right in the place of what is wrong."""
-    *parents, last = place
     holder: Any = data
-    for part in parents:
-        holder = holder[part]
+    for depth, part in enumerate(place[:-1], start=1):
+        try:
+            item = holder[part]
+        except LookupError:
+            return  # What held it was itself wrong, and is put right already.
+        if not isinstance(item, dict | list):  # A bare name that says too little.
+            holder[part] = smallest(place[:depth])
+            return
+        holder = item
     if detail["type"] == _UNKNOWN_FIELD or _is_bad_name(detail):
-        holder.pop(last, None)
+        holder.pop(place[-1], None)
     else:
-        holder[last] = smallest(place)
+        holder[place[-1]] = smallest(place)
 
 
 def _message(detail: ErrorDetails) -> str:

@@ -6,9 +6,10 @@ twice is found, nothing deep or endless is followed, and a plain scalar means wh
 core schema says: `1e-3` is a number, `yes` and `on` are texts.
 """
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
@@ -67,7 +68,8 @@ def parse(text: str, source: str) -> Document:
         raise _error(source, f"must have at most {LARGEST_TEXT} characters.")
     reader = _Reader(source)
     try:
-        reader.read(_events(text))
+        with contextlib.closing(_events(text)) as events:
+            reader.read(events)
     except SpecError:
         raise
     except MarkedYAMLError as error:
@@ -199,7 +201,7 @@ class _Reader:
         return _error(f"{self._source}:{event.start_mark.line + 1}", f"{message}.")
 
 
-def _events(text: str) -> Iterator[Event]:
+def _events(text: str) -> Generator[Event]:
     """Yields ruamel.yaml's events of a text, one when it is asked for."""
     yield from YAML(typ="safe", pure=True).parse(text)
 

@@ -1,0 +1,166 @@
+"""Draws of whole, valid specs, for hypothesis: `spec = data.draw(whole_specs)`."""
+
+import functools
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from relational import specs
+
+_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True).map(
+    lambda name: f"r_{name}"
+)
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+_ATTRIBUTES = ["voice", "beat", "onset", "pitch"]
+
+
+def _leaves() -> st.SearchStrategy[Any]:
+    reach = st.integers(0, 300)
+    return st.one_of(
+        st.sampled_from([specs.CompleteSpec(), specs.CausalSpec(), specs.SelfSpec()]),
+        st.builds(specs.BandSpec, before=reach, after=reach),
+        st.builds(specs.BlocksSpec, size=st.integers(1, 300), before=reach),
+    )
+
+
+def _combinations(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    several = st.lists(parts, min_size=2, max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(specs.AndSpec, parts=several),
+        st.builds(specs.OrSpec, parts=several),
+        st.builds(specs.MinusSpec, parts=st.tuples(parts, parts)),
+    )
+
+
+TOPOLOGIES = st.recursive(_leaves(), _combinations, max_leaves=5)
+
+_BOUNDS = st.one_of(
+    st.fixed_dictionaries({"clip": st.integers(0, 600)}),
+    st.fixed_dictionaries({"limit": st.integers(0, 600)}),
+)
+RELATIONS = st.one_of(
+    _BOUNDS.map(lambda bound: specs.OffsetSpec(**bound)),
+    st.builds(
+        lambda bound, name: specs.DifferenceSpec(difference=name, **bound),
+        _BOUNDS,
+        st.sampled_from(_ATTRIBUTES),
+    ),
+)
+
+_PROBABILITIES = st.floats(0, 1, exclude_max=True)
+_RATES = st.floats(1e-12, 10)
+
+SCHEDULES = st.one_of(
+    st.builds(specs.ConstantSpec, rate=_RATES),
+    st.builds(
+        specs.WarmupCosineSpec,
+        peak=st.floats(1, 2),
+        warmup=st.integers(0, 10),
+        floor=st.floats(0, 1),
+    ),
+    st.builds(
+        specs.WarmupRsqrtSpec,
+        width=st.integers(1, 999),
+        warmup=st.integers(1, 10),
+        factor=_RATES,
+    ),
+)
+OPTIMIZERS = st.one_of(
+    st.builds(specs.AdamSpec, b1=_PROBABILITIES, eps=_RATES),
+    st.builds(specs.AdamWSpec, b2=_PROBABILITIES, weight_decay=_PROBABILITIES),
+)
+TRAININGS = st.builds(
+    specs.TrainingSpec,
+    steps=st.integers(10, 10**9),
+    batch_size=st.integers(1, 999),
+    accumulate=st.integers(1, 9),
+    seed=st.integers(0, 2**32 - 1),
+    precision=st.sampled_from(["float32", "bfloat16"]),
+    optimizer=OPTIMIZERS,
+    schedule=SCHEDULES,
+    clip_norm=st.none() | _RATES,
+    keep=st.integers(1, 9),
+)
+POSITIONS = st.one_of(
+    st.just(specs.NoPositionsSpec()),
+    st.builds(specs.SinusoidSpec, layout=st.sampled_from(["interleaved", "halves"])),
+    st.builds(
+        specs.SinusoidSpec,
+        combine=st.just("concatenate"),
+        width=st.none() | st.just(2),
+    ),
+)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> specs.ModelSpec:
+    """Draws a model of one node set whose edge sets are all used."""
+    node = specs.NodeSpec(
+        vocabulary=draw(st.integers(1, 999)),
+        width=4 * draw(st.integers(1, 64)),
+        embed=draw(st.dictionaries(st.sampled_from(_ATTRIBUTES), st.integers(4, 99))),
+        positions=draw(POSITIONS),
+    )
+    end = draw(_NAMES)
+    edges, blocks = {}, []
+    for name in draw(st.lists(_NAMES, min_size=1, max_size=2, unique=True)):
+        relations = draw(st.dictionaries(_NAMES, RELATIONS, max_size=2))
+        edges[name] = specs.EdgeSetSpec(
+            sender_set=end,
+            receiver_set=end,
+            topology=draw(TOPOLOGIES),
+            relations=relations,
+        )
+        attention = functools.partial(
+            specs.AttentionSpec,
+            over=name,
+            heads=draw(st.sampled_from([1, 2, 4])),
+            head_width=draw(st.none() | st.integers(1, 64)),
+            tables=draw(st.sampled_from(["per_head", "shared"])),
+            bias=draw(st.booleans()),
+            dropout=draw(st.none() | _PROBABILITIES),
+        )
+        terms = ("content", *relations)
+        blocks += [
+            specs.BlockSpec(
+                repeat=draw(st.integers(1, 9)), attention=attention(score=terms)
+            ),
+            specs.BlockSpec(
+                attention=attention(message=terms),
+                feed_forward=specs.FeedForwardSpec(
+                    width=draw(st.integers(1, 99)),
+                    activation=draw(st.sampled_from(["relu", "gelu", "silu"])),
+                ),
+            ),
+        ]
+    return specs.ModelSpec(
+        nodes={end: node},
+        edges=edges,
+        blocks=tuple(blocks),
+        normalization=draw(st.sampled_from(["pre", "post"])),
+        dropout=draw(_PROBABILITIES),
+        read_out=specs.ReadOutSpec(node=end, tied=draw(st.booleans())),
+    )
+
+
+_WORDS = st.lists(st.sampled_from(["Bach's", "#1:", "a", "-", "Händel"]), min_size=30)
+
+SPECS = st.builds(
+    specs.Spec,
+    name=_NAMES,
+    source=st.none() | _TEXTS | _WORDS.map(" ".join),
+    model=models(),
+    data=st.builds(
+        specs.ChoralesSpec,
+        source=st.sampled_from(["music21", "jsb"]),
+        window=st.integers(1, 512).map(lambda steps: 4 * steps),
+        transpose=st.integers(0, 12),
+    ),
+    training=TRAININGS,
+)
+
+
+@pytest.fixture(scope="session")
+def whole_specs() -> st.SearchStrategy[specs.Spec]:
+    return SPECS
