@@ -1,0 +1,170 @@
+"""How well a model predicts a split: nats per token, and how sure we are of it.
+
+Shapes: B examples in a batch, P pieces.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from relational.training.steps import in_precision
+from relational.training.tasks import Batch, Data, Params, Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Negative log-likelihood of a split."""
+
+    split: str
+    """Name of the split, such as `validation`."""
+
+    loss: float
+    """Nats per token: all nats over all counted tokens."""
+
+    standard_error: float
+    """Standard error of `loss` over pieces (not tokens); NaN if there is but one."""
+
+    tokens: int
+    """Counted tokens."""
+
+    pieces: int
+    """Independent units with at least one counted token."""
+
+
+def evaluate(
+    task: Task, params: Params, data: Data, split: str, *, precision: str = "float32"
+) -> Evaluation:
+    """Returns the negative log-likelihood per token of every example of `split`.
+
+    The tokens of one piece are far from independent, so the standard error takes
+    the pieces (`Data.evaluation`'s `piece`; without it, the examples) as the
+    independent units: see `ratio`.
+
+    Args:
+      task: the model and its loss.
+      params: its parameters.
+      data: where the split is read.
+      split: name of the split.
+      precision: dtype of the computation; the sums are float32 and, over batches,
+        float64.
+
+    Returns:
+      The evaluation. The pass is compiled once: a smaller last batch is filled up
+      with copies of its first example, whose outcomes are dropped.
+
+    Raises:
+      ValueError: the split holds no counted token, or a batch is larger than the
+        first one.
+    """
+    nats: dict[int, float] = {}
+    tokens: dict[int, float] = {}
+    for pieces, loss, weight in _outcomes(task, params, data, split, precision):
+        for piece, l, w in zip(pieces, loss, weight, strict=True):
+            nats[piece] = nats.get(piece, 0.0) + l
+            tokens[piece] = tokens.get(piece, 0.0) + w
+    counted = [piece for piece in tokens if tokens[piece] > 0]
+    if not counted:
+        raise ValueError(
+            f"`split` must name a split with at least one counted token; {split!r} "
+            "has none. Look at what `data.evaluation` gives for it."
+        )
+    mean, error = ratio(
+        np.array([nats[piece] for piece in counted]),
+        np.array([tokens[piece] for piece in counted]),
+    )
+    return Evaluation(
+        split=split,
+        loss=mean,
+        standard_error=error,
+        tokens=round(sum(tokens.values())),
+        pieces=len(counted),
+    )
+
+
+def ratio(
+    totals: Float[np.ndarray, " P"], sizes: Float[np.ndarray, " P"]
+) -> tuple[float, float]:
+    """Returns the ratio r of two sums over independent pieces, and its standard error.
+
+    With totals y_p and sizes x_p of P pieces, r = sum(y) / sum(x), and
+
+        error^2 = P / (P - 1) * sum_p (y_p - r x_p)^2 / sum(x)^2,
+
+    the linearised (Taylor) variance of a ratio. One piece alone says nothing about
+    its spread: the error is then NaN.
+
+    >>> ratio(np.array([2.0, 4.0]), np.array([2.0, 2.0]))
+    (1.5, 0.5)
+
+    Cochran (1977), "Sampling Techniques", 3rd edition, section 2.11, for a sample
+    that is small beside the population.
+    """
+    r = float(np.sum(totals) / np.sum(sizes))
+    num_pieces = len(totals)
+    if num_pieces < 2:
+        return r, math.nan
+    squares = float(np.sum((totals - r * sizes) ** 2))
+    error = math.sqrt(num_pieces / (num_pieces - 1) * squares) / float(np.sum(sizes))
+    return r, error
+
+
+Rows = tuple[list[int], list[float], list[float]]
+
+
+def _outcomes(
+    task: Task, params: Params, data: Data, split: str, precision: str
+) -> Iterator[Rows]:
+    """Yields the pieces, nats and tokens of each batch's examples."""
+    num_rows, first_free = 0, 0
+    waiting = None  # The device works on one batch while the next one is read.
+    for index, batch in enumerate(data.evaluation(split)):
+        arrays = dict(batch)
+        size = len(next(iter(arrays.values())))
+        num_rows = num_rows or size
+        if size > num_rows:
+            raise ValueError(
+                f"`data.evaluation({split!r})` must give batches no larger than its "
+                f"first, of {num_rows} examples; batch {index} has {size}. Only the "
+                "last batch may differ, and be smaller."
+            )
+        pieces = arrays.pop("piece", np.arange(first_free, first_free + size))
+        first_free += size
+        outcome = _sums(params, _filled(arrays, num_rows), task=task, dtype=precision)
+        if waiting is not None:
+            yield _rows(*waiting)
+        waiting = pieces, outcome
+    if waiting is not None:
+        yield _rows(*waiting)
+
+
+def _filled(batch: Batch, num_rows: int) -> dict[str, Shaped[np.ndarray, "B ..."]]:
+    def fill(leaf: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "B ..."]:
+        copies = np.broadcast_to(leaf[:1], (num_rows - len(leaf), *leaf.shape[1:]))
+        return np.concatenate([leaf, copies])
+
+    return {
+        name: leaf if len(leaf) == num_rows else fill(leaf)
+        for name, leaf in batch.items()
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("task", "dtype"))
+def _sums(
+    params: Params, batch: Batch, *, task: Task, dtype: str
+) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    outcome = task.outcome(
+        in_precision(params, dtype), jax.random.key(0), batch, is_training=False
+    )
+    return outcome.loss.astype(jnp.float32), outcome.weight.astype(jnp.float32)
+
+
+def _rows(pieces: Shaped[np.ndarray, " B"], outcome: tuple[Array, Array]) -> Rows:
+    size = len(pieces)
+    loss, weight = (np.asarray(part, np.float64)[:size].tolist() for part in outcome)
+    return pieces.tolist(), loss, weight

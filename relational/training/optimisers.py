@@ -1,0 +1,124 @@
+"""From a training spec to an optax transformation and its learning rate.
+
+Steps are counted from 1 here, as in the papers: the first update is made with
+`rate(training, 1)`. (optax counts the updates already made.)
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from relational.specs import (
+    AdamSpec,
+    AdamWSpec,
+    ConstantSpec,
+    TrainingSpec,
+    WarmupCosineSpec,
+    WarmupRsqrtSpec,
+)
+
+Step = int | Int[Array, ""]
+Rate = Float[Array, ""]
+
+
+def optimiser(training: TrainingSpec) -> optax.GradientTransformation:
+    """Returns clipping by the global norm (where asked for), then the optimiser.
+
+    >>> from relational.specs import AdamSpec, ConstantSpec, TrainingSpec
+    >>> spec = TrainingSpec(
+    ...     steps=1, optimizer=AdamSpec(), schedule=ConstantSpec(rate=0.5)
+    ... )
+    >>> weight = jnp.array(2.0)
+    >>> adam = optimiser(spec)
+    >>> print(adam.update(weight, adam.init(weight), weight)[0])  # rate * sign
+    -0.5
+    """
+
+    def of_count(count: Any) -> Rate:
+        return rate(training, count + 1)
+
+    chosen = _transformation(training.optimizer, of_count)
+    if training.clip_norm is None:
+        return chosen
+    return optax.chain(optax.clip_by_global_norm(training.clip_norm), chosen)
+
+
+def rate(training: TrainingSpec, step: Step) -> Rate:
+    """Returns the learning rate of update number `step`, the first being 1."""
+    return _rate(training.schedule, jnp.asarray(step, jnp.float32), training.steps)
+
+
+def depends_on_length(schedule: Any) -> bool:
+    """Says whether a longer training would have had other rates from the start."""
+    return isinstance(schedule, WarmupCosineSpec)
+
+
+@functools.singledispatch
+def _transformation(
+    spec: Any, schedule: Callable[[Any], Rate]
+) -> optax.GradientTransformation:
+    del schedule
+    raise TypeError(
+        "`optimizer` must be one of the optimiser specs of `relational.specs`; got "
+        f"{spec!r}. Use `AdamSpec()` or `AdamWSpec()`."
+    )
+
+
+@_transformation.register
+def _(spec: AdamSpec, schedule: Callable[[Any], Rate]) -> optax.GradientTransformation:
+    return optax.adam(schedule, b1=spec.b1, b2=spec.b2, eps=spec.eps)
+
+
+@_transformation.register
+def _(spec: AdamWSpec, schedule: Callable[[Any], Rate]) -> optax.GradientTransformation:
+    return optax.adamw(
+        schedule,
+        b1=spec.b1,
+        b2=spec.b2,
+        eps=spec.eps,
+        weight_decay=spec.weight_decay,
+    )
+
+
+@functools.singledispatch
+def _rate(spec: Any, step: Rate, num_steps: int) -> Rate:
+    del step, num_steps
+    raise TypeError(
+        "`schedule` must be one of the schedule specs of `relational.specs`; got "
+        f"{spec!r}. Use `ConstantSpec(rate=...)`, for example."
+    )
+
+
+@_rate.register
+def _(spec: ConstantSpec, step: Rate, num_steps: int) -> Rate:
+    del step, num_steps  # The same rate throughout.
+    return jnp.asarray(spec.rate, jnp.float32)
+
+
+@_rate.register
+def _(spec: WarmupCosineSpec, step: Rate, num_steps: int) -> Rate:
+    """Up a line to `peak` at `warmup`, then half a cosine down to `floor` at the end.
+
+    Loshchilov and Hutter (2017), "SGDR", equation 5, one period without restarts.
+    """
+    rising = spec.peak * step / max(spec.warmup, 1)
+    done = (step - spec.warmup) / max(num_steps - spec.warmup, 1)
+    cosine = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(done, 0, 1)))
+    falling = spec.floor + (spec.peak - spec.floor) * cosine
+    return jnp.where(step < spec.warmup, rising, falling)
+
+
+@_rate.register
+def _(spec: WarmupRsqrtSpec, step: Rate, num_steps: int) -> Rate:
+    """Returns `factor width^-1/2 min(s^-1/2, s warmup^-3/2)`, s the step from 1.
+
+    Vaswani et al. (2017), section 5.3, equation 3, where `factor` is 1.
+    """
+    del num_steps  # The rate falls for ever.
+    slope: float = spec.warmup**-1.5
+    scale: float = spec.factor * spec.width**-0.5
+    return scale * jnp.minimum(step**-0.5, step * slope)
