@@ -20,6 +20,10 @@ from relational.specs.reader import loads as loads
 from relational.specs.relation import DifferenceSpec as DifferenceSpec
 from relational.specs.relation import OffsetSpec as OffsetSpec
 from relational.specs.relation import RelationSpec as RelationSpec
+from relational.specs.schedule import ConstantSpec as ConstantSpec
+from relational.specs.schedule import ScheduleSpec as ScheduleSpec
+from relational.specs.schedule import WarmupCosineSpec as WarmupCosineSpec
+from relational.specs.schedule import WarmupRsqrtSpec as WarmupRsqrtSpec
 from relational.specs.schema import schema as schema
 from relational.specs.shipped import load as load
 from relational.specs.shipped import names as names
@@ -36,10 +40,6 @@ from relational.specs.topology import SelfSpec as SelfSpec
 from relational.specs.topology import TopologySpec as TopologySpec
 from relational.specs.training import AdamSpec as AdamSpec
 from relational.specs.training import AdamWSpec as AdamWSpec
-from relational.specs.training import ConstantSpec as ConstantSpec
 from relational.specs.training import OptimizerSpec as OptimizerSpec
-from relational.specs.training import ScheduleSpec as ScheduleSpec
 from relational.specs.training import TrainingSpec as TrainingSpec
-from relational.specs.training import WarmupCosineSpec as WarmupCosineSpec
-from relational.specs.training import WarmupRsqrtSpec as WarmupRsqrtSpec
 from relational.specs.writer import dumps as dumps

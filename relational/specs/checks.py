@@ -23,6 +23,7 @@ from relational.specs.problems import (
     suggestion,
 )
 from relational.specs.relation import DifferenceSpec
+from relational.specs.schedule import WarmupCosineSpec, WarmupRsqrtSpec
 
 if TYPE_CHECKING:  # These modules call the checks.
     from relational.specs.model import AttentionSpec, EdgeSetSpec, ModelSpec, NodeSpec
@@ -118,24 +119,26 @@ def data_claims(spec: "Spec") -> Iterator[Claim]:
 
 def training_claims(training: "TrainingSpec") -> Iterator[Claim]:
     """Yields what is wrong within the training."""
-    here: Place = ("training", "schedule")
     schedule = training.schedule
-    warmup = getattr(schedule, "warmup", 0)
-    if warmup > training.steps:
-        kind = "warmup_rsqrt" if hasattr(schedule, "factor") else "warmup_cosine"
+    if isinstance(schedule, WarmupCosineSpec):
+        place: Place = ("training", "schedule", "warmup_cosine")
+        if schedule.floor > schedule.peak:
+            yield Claim(
+                place=(*place, "floor"),
+                message=f"must be at most `peak`, {schedule.peak:g}; got "
+                f"{schedule.floor:g}. The rate falls from `peak` to `floor`.",
+                rests_on=((*place, "peak"),),
+            )
+    elif isinstance(schedule, WarmupRsqrtSpec):
+        place = ("training", "schedule", "warmup_rsqrt")
+    else:
+        return
+    if schedule.warmup > training.steps:
         yield Claim(
-            place=(*here, kind, "warmup"),
-            message=f"must be at most `training.steps`; got {warmup} of "
+            place=(*place, "warmup"),
+            message=f"must be at most `training.steps`; got {schedule.warmup} of "
             f"{training.steps} steps. Shorten the warm-up or train longer.",
             rests_on=(("training", "steps"),),
-        )
-    peak, floor = getattr(schedule, "peak", 0.0), getattr(schedule, "floor", 0.0)
-    if floor > peak:
-        yield Claim(
-            place=(*here, "warmup_cosine", "floor"),
-            message=f"must be at most `peak`, {peak:g}; got {floor:g}. The rate falls "
-            "from `peak` to `floor`.",
-            rests_on=((*here, "warmup_cosine", "peak"),),
         )
 
 
@@ -205,8 +208,8 @@ def _attention_claims(
             if term not in known:
                 yield Claim(
                     place=here,
-                    message=f"`{shortened(term)}` is no relation of edge set `{attention.over}`. "
-                    + suggestion(term, known),
+                    message=f"`{shortened(term)}` is no relation of edge set "
+                    f"`{attention.over}`. {suggestion(term, known)}",
                     rests_on=(over, (*edges, "relations")),
                 )
             elif term in terms[:index]:

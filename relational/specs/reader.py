@@ -59,19 +59,16 @@ def build(document: Document) -> Spec:
         raise SpecError([Problem(path="the spec", message=message)])
     problems, broken = list(document.problems), list(document.broken)
     for _ in range(_MOST_ROUNDS):
-        try:
-            spec = ADAPTER.validate_python(document.data, context=GATHERING)
+        try:  # By alias: `from`, as in files, and not `sender_set`, as in Python.
+            spec = ADAPTER.validate_python(
+                document.data, context=GATHERING, by_alias=True, by_name=False
+            )
         except ValidationError as error:
             details = error.errors(include_url=False)
-            places = [_place(detail) for detail in details]
-            silent = _consequences(details, places)
-            for detail, place in zip(details, places, strict=True):
-                if not touches(place, broken) and place not in silent:
-                    problem = Problem(path=dotted(place), message=_message(detail))
-                    problems.append(problem)
-            broken += places
-            for detail, place in zip(details, places, strict=True):
-                _mend(document.data, place, detail)
+            problems += _new_problems(details, broken)
+            for detail in details:
+                broken.append(_place(detail))
+                _mend(document.data, detail)
         else:
             problems += [
                 claim.problem
@@ -84,6 +81,16 @@ def build(document: Document) -> Spec:
     return spec
 
 
+def _new_problems(details: list[ErrorDetails], broken: list[Place]) -> list[Problem]:
+    """Returns the problems that follow from no other one."""
+    silent = _consequences(details)
+    return [
+        Problem(path=dotted(place), message=_message(detail))
+        for detail in details
+        if (place := _place(detail)) not in silent and not touches(place, broken)
+    ]
+
+
 def _place(detail: ErrorDetails) -> Place:
     """Returns where an error is, without the marks of kinds, `(parts)` and the like."""
     parts = detail["loc"][:-1] if _is_bad_name(detail) else detail["loc"]
@@ -94,12 +101,13 @@ def _is_bad_name(detail: ErrorDetails) -> bool:
     return bool(detail["loc"]) and detail["loc"][-1] == "[key]"
 
 
-def _consequences(details: list[ErrorDetails], places: list[Place]) -> set[Place]:
+def _consequences(details: list[ErrorDetails]) -> set[Place]:
     """Returns the places of errors that only follow from other ones.
 
     A missing field may be there under a name much like its own, and a list is too short
     where pydantic has left out a wrong item of it.
     """
+    places = [_place(detail) for detail in details]
     of_type: dict[str, set[Place]] = {}
     for detail, place in zip(details, places, strict=True):
         of_type.setdefault(detail["type"], set()).add(place)
@@ -113,8 +121,9 @@ def _consequences(details: list[ErrorDetails], places: list[Place]) -> set[Place
     )
 
 
-def _mend(data: Plain, place: Place, detail: ErrorDetails) -> None:
+def _mend(data: Plain, detail: ErrorDetails) -> None:
     """Puts something right in the place of what is wrong."""
+    place = _place(detail)
     holder: Any = data
     for depth, part in enumerate(place[:-1], start=1):
         try:

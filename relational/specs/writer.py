@@ -12,9 +12,10 @@ from typing import Any
 from relational.specs.data import DATA_SETS
 from relational.specs.kinds import PARTS, fields_of
 from relational.specs.positions import POSITIONS
+from relational.specs.schedule import SCHEDULES
 from relational.specs.spec import Spec
 from relational.specs.topology import TOPOLOGIES
-from relational.specs.training import OPTIMIZERS, SCHEDULES
+from relational.specs.training import OPTIMIZERS
 from relational.specs.yaml_text import Plain, scalar
 
 _NAMES: dict[type, str] = {

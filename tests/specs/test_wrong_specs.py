@@ -292,6 +292,15 @@ _WRONG = [
         "model.edges.self.to: `tokens` is no node set. Did you mean `token`?",
     ),
     (
+        "from: token",
+        "sender_set: token",
+        (
+            "model.edges.self.from: is missing. Give it a value.\n"
+            "model.edges.self.sender_set: unknown field. There are `from`, `to`, "
+            "`relations`, `topology`."
+        ),
+    ),
+    (
         "node: token",
         "node: bar",
         "model.read_out.node: `bar` is no node set. There is `token`.",
@@ -415,9 +424,11 @@ def test_the_good_spec_is_good() -> None:
 
 
 @pytest.mark.parametrize(("right", "wrong", "told"), _WRONG)
-def test_a_mistake_is_told_and_nothing_else(right: str, wrong: str, told: str) -> None:
+def test_a_mistake_is_told_and_no_consequence_of_it(
+    right: str, wrong: str, told: str
+) -> None:
     assert right in _GOOD
-    assert _told(_GOOD.replace(right, wrong, 1)) == [told]
+    assert _told(_GOOD.replace(right, wrong, 1)) == told.splitlines()
 
 
 def test_all_mistakes_are_told_at_once() -> None:
