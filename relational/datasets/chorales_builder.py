@@ -92,7 +92,11 @@ class Chorales(tfds.core.GeneratorBasedBuilder):
             splits = jsb_source.read(self._data_source)
         else:
             splits = music21_source.read(self._works)
-        return {name: self._generate_examples(splits[name]) for name in splits}
+        return {  # TFDS does not write a split without examples, as a few works may give.
+            name: self._generate_examples(pieces)
+            for name, pieces in splits.items()
+            if pieces
+        }
 
     def _generate_examples(
         self, pieces: Iterable[Piece]
