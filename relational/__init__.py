@@ -15,6 +15,8 @@ from relational.aggregators import Std as Std
 from relational.aggregators import Sum as Sum
 from relational.explain import Explanation as Explanation
 from relational.explain import explain as explain
+from relational.graphs import EdgeSet as EdgeSet
+from relational.graphs import Graph as Graph
 from relational.propagate import lower as lower
 from relational.propagate import per_edge as per_edge
 from relational.propagate import propagate as propagate

@@ -137,6 +137,13 @@ class Topology(abc.ABC):
         None where no bound holds. A decoding cache needs no more slots than this.
         """
 
+    @abc.abstractmethod
+    def ahead(self) -> int | None:
+        """Returns how far ahead of itself a node hears at most; 0 if causal.
+
+        None where no bound holds.
+        """
+
     def data(self) -> Data:
         """Returns the arrays that `admits` reads, by what they belong to."""
         return Data()
@@ -398,6 +405,9 @@ class And(_Composed):
     def reach(self) -> int | None:
         return min(_finite(self.left.reach(), self.right.reach()), default=None)
 
+    def ahead(self) -> int | None:
+        return min(_finite(self.left.ahead(), self.right.ahead()), default=None)
+
     def listed(self, num_receivers: int, num_senders: int) -> Listed | None:
         sides = (self.left, self.right)
         for one, other in (sides, sides[::-1]):
@@ -442,6 +452,10 @@ class Or(_Composed):
         known = _finite(self.left.reach(), self.right.reach())
         return max(known) if len(known) == 2 else None
 
+    def ahead(self) -> int | None:
+        known = _finite(self.left.ahead(), self.right.ahead())
+        return max(known) if len(known) == 2 else None
+
     def listed(self, num_receivers: int, num_senders: int) -> Listed | None:
         sizes = num_receivers, num_senders
         if self.left.listed(*sizes) is None and self.right.listed(*sizes) is None:
@@ -479,6 +493,9 @@ class Minus(_Composed):
 
     def reach(self) -> int | None:
         return self.left.reach()
+
+    def ahead(self) -> int | None:
+        return self.left.ahead()
 
     def listed(self, num_receivers: int, num_senders: int) -> Listed | None:
         listed = self.left.listed(num_receivers, num_senders)
@@ -521,7 +538,12 @@ class Transposed(Topology):
         return self.left.sender_range(senders, num_receivers)
 
     def reach(self) -> int | None:
-        return None
+        ahead = self.left.ahead()
+        return None if ahead is None else ahead + 1
+
+    def ahead(self) -> int | None:
+        reach = self.left.reach()
+        return None if reach is None else reach - 1
 
     def data(self) -> Data:
         data = self.left.data()

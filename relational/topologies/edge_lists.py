@@ -133,5 +133,8 @@ class Edges(Topology):
     def reach(self) -> int | None:
         return None
 
+    def ahead(self) -> int | None:
+        return None
+
     def __str__(self) -> str:
         return f"Edges({self.senders.shape[-1]} edges)"

@@ -29,6 +29,9 @@ class _Given(Topology):
     def reach(self) -> int | None:
         return None
 
+    def ahead(self) -> int | None:
+        return None
+
     def skeleton(self) -> Topology:
         return Complete()
 

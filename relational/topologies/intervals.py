@@ -77,6 +77,9 @@ class Complete(_Interval):
     def stop(self, receiver: Any) -> Any:
         return receiver * 0 + _NO_END
 
+    def ahead(self) -> int | None:
+        return None
+
     def reach(self) -> int | None:
         return None
 
@@ -98,6 +101,9 @@ class Causal(_Interval):
     def stop(self, receiver: Any) -> Any:
         return receiver + 1
 
+    def ahead(self) -> int | None:
+        return 0
+
     def reach(self) -> int | None:
         return None
 
@@ -118,6 +124,9 @@ class Self(_Interval):
 
     def stop(self, receiver: Any) -> Any:
         return receiver + 1
+
+    def ahead(self) -> int | None:
+        return 0
 
     def reach(self) -> int | None:
         return 1
@@ -151,6 +160,9 @@ class Band(_Interval):
 
     def stop(self, receiver: Any) -> Any:
         return receiver + self.after + 1
+
+    def ahead(self) -> int | None:
+        return self.after
 
     def reach(self) -> int | None:
         return self.before + 1
@@ -193,6 +205,9 @@ class Blocks(_Interval):
 
     def stop(self, receiver: Any) -> Any:
         return (receiver // self.size + 1) * self.size
+
+    def ahead(self) -> int | None:
+        return self.size - 1
 
     def reach(self) -> int | None:
         return (self.before + 1) * self.size

@@ -1,0 +1,303 @@
+"""Attention as a block: a graph in, the same graph with updated nodes out.
+
+The topology, the relations and the attributes that they read come with the graph; the
+block owns the projections and the relations' tables. Its decoder is derived: the same
+terms, one node at a time.
+
+Shapes: *lead leading axes of the graph (a batch), H heads, R receivers, S senders, D
+width, K width of a head, L labels.
+"""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import jraph
+
+import relational as rl
+from relational.relations import Relation, Rows
+from relational.topologies import Topology
+
+CONTENT = "content"
+
+
+class Attention(hk.Module):
+    """Multi-head attention over an edge set (Vaswani et al. 2017, section 3.2).
+
+    A score is the sum of what `score` names: "content" is query . key, a relation is
+    query . row (Shaw et al. 2018, equation 4; Huang et al. 2018, equation 3), all over
+    sqrt(K). A message is the sum of what `message` names: "content" is the value, a
+    relation is its row (Shaw et al. 2018, equation 3).
+
+    Args:
+      over: the edge set.
+      num_heads: H.
+      head_width: K; by default the receivers' width / H.
+      score, message: what they are sums of.
+      tables: whether each head has rows of its own, or all heads share them.
+      with_bias: whether projections have biases.
+
+    Example:
+
+    >>> import haiku as hk, jax, jax.numpy as jnp, relational as rl
+    >>> from relational.blocks import Attention
+    >>> graph = rl.Graph(
+    ...     nodes={"word": jnp.ones([2, 7, 16])}, batch_axes=1,
+    ...     edges={"self": rl.EdgeSet(senders="word", receivers="word",
+    ...                               topology=rl.Causal(),
+    ...                               relations={"offset": rl.Offset(clip=4)})})
+    >>> block = hk.transform(
+    ...     lambda graph: Attention(over="self", num_heads=4,
+    ...                             score=["content", "offset"])(graph))
+    >>> params = block.init(jax.random.key(0), graph)
+    >>> params["attention"]["score_offset"].shape  # A causal graph needs no later rows.
+    (4, 5, 4)
+    >>> block.apply(params, None, graph).nodes["word"].shape
+    (2, 7, 16)
+    """
+
+    def __init__(
+        self,
+        *,
+        over: str,
+        num_heads: int,
+        head_width: int | None = None,
+        score: Sequence[str] = (CONTENT,),
+        message: Sequence[str] = (CONTENT,),
+        tables: Literal["per_head", "shared"] = "per_head",
+        with_bias: bool = False,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.over = over
+        self.num_heads = num_heads
+        self.head_width = head_width
+        self.score = tuple(score)
+        self.message = tuple(message)
+        self.tables = tables
+        self.with_bias = with_bias
+
+    def __call__(
+        self,
+        graph: rl.Graph | jraph.GraphsTuple,
+        *,
+        dropout_rate: float = 0.0,
+        lowering: Any = None,
+    ) -> Any:
+        """Returns the graph with the receivers' features replaced by what they heard.
+
+        Args:
+          graph: features [*lead, N, D] of the node sets of the edge set; a graph
+            tuple has the node set `node` and the edge set `edge`.
+          dropout_rate: of the weights; needs a key (`hk.next_rng_key`).
+          lowering: as for `rl.propagate`.
+        """
+        if isinstance(graph, jraph.GraphsTuple):
+            converted = rl.Graph.of(graph)
+            result = self(converted, dropout_rate=dropout_rate, lowering=lowering)
+            return result.to_graphs_tuple()
+        said = self._say(graph, rank=graph.batch_axes)
+        dropout = None
+        if dropout_rate:
+            dropout = rl.Dropout(dropout_rate, hk.next_rng_key())
+        heard = rl.propagate(
+            graph.edges[self.over].topology,
+            batch_axes=graph.batch_axes + 1,
+            dropout=dropout,
+            lowering=lowering,
+            **said.sides,
+            **said.terms,
+        )
+        return self._finish(graph, heard)
+
+    def start(self, graph: rl.Graph, *, length: int) -> rl.Cache:
+        """Returns an empty cache for sequences of at most `length` nodes.
+
+        Args:
+          graph: a graph of the right shapes, with one node or more.
+          length: the longest sequence.
+        """
+        said = self._say(graph, rank=graph.batch_axes)
+        return rl.start(
+            graph.edges[self.over].topology,
+            said.sides["senders"],
+            length=length,
+            batch_axes=graph.batch_axes + 1,
+        )
+
+    def prefill(
+        self, cache: rl.Cache, graph: rl.Graph, lengths: jax.Array | None = None
+    ) -> tuple[rl.Graph, rl.Cache]:
+        """Takes a whole prime in one parallel pass.
+
+        Args:
+          cache: an empty cache.
+          graph: the prime's nodes, from position 0 on.
+          lengths: [batch], how many nodes count for each sequence.
+
+        Returns:
+          What `__call__` returns, and the cache after the prime.
+        """
+        said = self._say(graph, rank=graph.batch_axes)
+        return self(graph), rl.prefill(cache, said.sides["senders"], lengths)
+
+    def step(
+        self, cache: rl.Cache, graph: rl.Graph, position: jax.Array
+    ) -> tuple[rl.Graph, rl.Cache]:
+        """Takes one node of each sequence.
+
+        Args:
+          cache: of the nodes before.
+          graph: a graph whose node set has one node, [*lead, 1, D].
+          position: [batch], where each sequence stands.
+        """
+        said = self._say(graph, rank=graph.batch_axes)
+        heard, cache = rl.step(cache, position, **said.sides, **said.terms)
+        return self._finish(graph, heard), cache
+
+    def _say(self, graph: rl.Graph, rank: int) -> "_Said":
+        """Returns arrays and terms as `rl.propagate` takes them."""
+        edge_set = graph.edges[self.over]
+        width = graph.features(edge_set.receivers).shape[-1]
+        key_width = self._key_width(width)
+        receivers = {
+            "query": self._project(graph, edge_set.receivers, "query", key_width)
+            / math.sqrt(key_width)
+        }
+        senders = {}
+        if CONTENT in self.score:
+            senders["key"] = self._project(graph, edge_set.senders, "key", key_width)
+        if CONTENT in self.message:
+            senders["value"] = self._project(graph, edge_set.senders, "value", key_width)
+        relations = {}
+        for name in dict.fromkeys((*self.score, *self.message)):
+            if name != CONTENT:
+                relations[name] = self._rows(name, edge_set, key_width, rank)
+        needed = {
+            rows.relation.attribute
+            for rows in relations.values()
+            if isinstance(rows.relation, rl.Difference)
+        }
+        for sides, node_set in (
+            (receivers, edge_set.receivers),
+            (senders, edge_set.senders),
+        ):
+            attributes = graph.attributes(node_set)
+            for attribute in needed & set(attributes):
+                sides[attribute] = jnp.expand_dims(attributes[attribute], rank)
+        return _Said(
+            sides={"receivers": receivers, "senders": senders},
+            terms={
+                "relations": relations,
+                "score": [_score_term(name) for name in self.score],
+                "message": [_message_term(name) for name in self.message],
+                "aggregator": rl.Softmax(),
+            },
+        )
+
+    def _key_width(self, width: int) -> int:
+        if self.head_width is not None:
+            return self.head_width
+        if width % self.num_heads:
+            raise ValueError(
+                f"`num_heads` must divide the width of the nodes, {width}; got "
+                f"{self.num_heads}. Or give `head_width`."
+            )
+        return width // self.num_heads
+
+    def _project(self, graph: rl.Graph, node_set: str, name: str, width: int) -> Any:
+        x = graph.features(node_set)
+        *lead, nodes, _ = x.shape
+        # One product of two matrices: the gradient of the batched form is twice as slow.
+        flat = x.reshape(-1, x.shape[-1])
+        layer = hk.Linear(
+            self.num_heads * width, self.with_bias, w_init=_spread_init(), name=name
+        )
+        split = layer(flat).reshape(*lead, nodes, self.num_heads, width)
+        return jnp.moveaxis(split, -2, -3)  # [*lead, H, N, K]
+
+    def _rows(self, name: str, edge_set: rl.EdgeSet, width: int, rank: int) -> Rows:
+        relation = narrowed(edge_set.relations[name], edge_set.topology)
+        heads = self.num_heads if self.tables == "per_head" else 1
+        tables = {}
+        for role, used in (("score", self.score), ("message", self.message)):
+            if name in used:
+                table = hk.get_parameter(
+                    f"{role}_{name}",
+                    (heads, relation.num_labels, width),
+                    jnp.float32,
+                    hk.initializers.RandomNormal(width**-0.5),
+                )
+                tables[role] = table.reshape((1,) * rank + table.shape)
+        return relation.rows(**tables)
+
+    def _finish(self, graph: rl.Graph, heard: jax.Array) -> rl.Graph:
+        receivers = graph.edges[self.over].receivers
+        width = graph.features(receivers).shape[-1]
+        joined = jnp.moveaxis(heard, -3, -2)  # [*lead, R, H, K]
+        *lead, nodes, heads, key_width = joined.shape
+        layer = hk.Linear(width, self.with_bias, w_init=_spread_init(), name="output")
+        out = layer(joined.reshape(-1, heads * key_width)).reshape(*lead, nodes, width)
+        return graph.with_features(receivers, out)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """What nodes bring along, and what edges say of it."""
+
+    sides: Mapping[str, Any]
+    terms: Mapping[str, Any]
+
+
+def narrowed(relation: Relation, topology: Topology) -> Relation:
+    """Returns a relation without rows for offsets that the topology never has.
+
+    >>> import relational as rl
+    >>> narrowed(rl.Offset(limit=512), rl.Causal() & rl.Band(before=8))
+    Offset(clip=None, limit=(-8, 0))
+    """
+    if not isinstance(relation, rl.Offset):
+        return relation
+    reach, ahead = topology.reach(), topology.ahead()
+    far = 2**30
+    return relation.within(
+        -far if reach is None else 1 - reach, far if ahead is None else ahead
+    )
+
+
+def _score_term(name: str) -> Any:
+    if name == CONTENT:
+        return lambda receiver, sender: rl.dot(receiver.query, sender.key)
+    return _named(
+        name, "receiver", lambda row, receiver: rl.dot(receiver.query, row.score)
+    )
+
+
+def _message_term(name: str) -> Any:
+    if name == CONTENT:
+        return lambda sender: sender.value
+    return _named(name, None, lambda row: row.message)
+
+
+def _named(relation: str, end: str | None, term: Callable[..., Any]) -> Any:
+    """Returns a term that declares the relation's own name as its argument."""
+
+    def call(**arguments: Any) -> Any:
+        row = arguments.pop(relation)
+        return term(row, *arguments.values())
+
+    names = [relation] if end is None else [end, relation]
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # PEP 362.
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    )
+    return call
+
+
+def _spread_init() -> hk.initializers.Initializer:
+    """Keeps the size of what passes: variance 1 / inputs (fan-in scaling)."""
+    return hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")

@@ -1,0 +1,83 @@
+"""From tokens to nodes and back: embeddings, sinusoid positions, the read-out.
+
+Shapes: *lead leading axes, N nodes, D width, V vocabulary.
+"""
+
+import math
+from typing import Literal
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+_BASE = 10_000  # Vaswani et al. 2017, section 3.5.
+
+
+class Embedding(hk.Module):
+    """A table of tokens that may also be read out (Vaswani et al. 2017, section 3.4).
+
+    Args:
+      vocabulary: V.
+      width: D.
+
+    >>> import haiku as hk, jax, jax.numpy as jnp
+    >>> from relational.blocks import Embedding
+    >>> def both(tokens):
+    ...     table = Embedding(vocabulary=10, width=8)
+    ...     return table.read_out(table(tokens))
+    >>> model = hk.transform(both)
+    >>> params = model.init(jax.random.key(0), jnp.arange(3))
+    >>> model.apply(params, None, jnp.arange(3)).shape
+    (3, 10)
+    """
+
+    def __init__(self, *, vocabulary: int, width: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.vocabulary = vocabulary
+        self.width = width
+
+    @property
+    def table(self) -> jax.Array:
+        """The table, [V, D], drawn from N(0, 1 / D)."""
+        init = hk.initializers.RandomNormal(self.width**-0.5)
+        table: jax.Array = hk.get_parameter("table", (self.vocabulary, self.width), init=init)
+        return table
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Returns rows times sqrt(D), [*lead, N, D], for tokens [*lead, N]."""
+        rows = jnp.take(self.table, tokens, axis=0, mode="clip")
+        return rows * jnp.asarray(math.sqrt(self.width), rows.dtype)
+
+    def read_out(self, features: jax.Array) -> jax.Array:
+        """Returns logits [*lead, N, V] in float32: products with the table's rows."""
+        flat = features.reshape(-1, self.width)
+        logits = jnp.dot(flat, self.table.T, preferred_element_type=jnp.float32)
+        return logits.reshape(*features.shape[:-1], self.vocabulary)
+
+
+def sinusoids(
+    positions: jax.Array, width: int, layout: Literal["interleaved", "halves"]
+) -> jax.Array:
+    """Returns sines and cosines of positions, [*positions.shape, width] in float32.
+
+    Interleaved: PE[p, 2i] = sin(p / 10000^(2i/D)), PE[p, 2i + 1] = cos(the same)
+    (Vaswani et al. 2017, section 3.5). Halves: all sines, then all cosines, with
+    wavelengths from 2 pi to 10000 * 2 pi inclusive, as Tensor2Tensor has it; not a
+    permutation of the first.
+
+    >>> import jax.numpy as jnp
+    >>> sinusoids(jnp.array([1]), 8, "interleaved").round(4).tolist()[0][:4]
+    [0.8414999842643738, 0.5403000116348267, 0.0997999981045723, 0.9950000047683716]
+    """
+    if width % 2:
+        raise ValueError(f"`width` must be even: a sine has its cosine; got {width}.")
+    pairs = width // 2
+    if layout == "interleaved":
+        exponent = jnp.arange(pairs) / pairs
+    else:
+        exponent = jnp.arange(pairs) / max(1, pairs - 1)
+    angles = positions[..., None] * jnp.exp(-math.log(_BASE) * exponent)
+    both = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    if layout == "halves":
+        both = jnp.moveaxis(both, -1, -2)
+    return both.reshape(*positions.shape, width)

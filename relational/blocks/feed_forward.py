@@ -1,0 +1,48 @@
+"""What each node does alone: two dense layers with an activation between them."""
+
+from typing import Any, Literal
+
+import haiku as hk
+import jax
+
+import relational as rl
+
+ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
+
+
+class FeedForward(hk.Module):
+    """Two dense layers a node (Vaswani et al. 2017, equation 2).
+
+    Args:
+      width: channels between the layers.
+      activation: the function between them.
+
+    >>> import haiku as hk, jax, jax.numpy as jnp, relational as rl
+    >>> from relational.blocks import FeedForward
+    >>> graph = rl.Graph(nodes={"word": jnp.ones([7, 16])})
+    >>> block = hk.transform(lambda graph: FeedForward(width=64)(graph, "word"))
+    >>> params = block.init(jax.random.key(0), graph)
+    >>> block.apply(params, None, graph).nodes["word"].shape
+    (7, 16)
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        activation: Literal["relu", "gelu", "silu"] = "relu",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.width = width
+        self.activation = activation
+
+    def __call__(self, graph: rl.Graph, node_set: str) -> rl.Graph:
+        """Returns the graph with other features of `node_set`, [*lead, N, D]."""
+        x = graph.features(node_set)
+        init = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+        flat: Any = x.reshape(-1, x.shape[-1])  # One product of two matrices.
+        hidden = hk.Linear(self.width, w_init=init, name="hidden")(flat)
+        hidden = ACTIVATIONS[self.activation](hidden)
+        out = hk.Linear(x.shape[-1], w_init=init, name="output")(hidden)
+        return graph.with_features(node_set, out.reshape(x.shape))

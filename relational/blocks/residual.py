@@ -1,0 +1,69 @@
+"""Residual connections and layer normalisation, in both orders.
+
+Post: y = norm(x + drop(f(x))), as printed in Vaswani et al. 2017, section 5.4. Pre: y =
+x + drop(f(norm(x))), as later practice has it; the stack then needs one more norm at its
+end.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import haiku as hk
+import jax
+
+import relational as rl
+
+_EPSILON = 1e-6  # Tensor2Tensor, layer_norm_compute.
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual:
+    """Wraps parts of a block.
+
+    Attributes:
+      order: "pre" or "post".
+      node_set: the set whose features are updated.
+      dropout_rate: on the part's output; 0 outside training.
+    """
+
+    order: Literal["pre", "post"]
+    node_set: str
+    dropout_rate: float = 0.0
+
+    def __call__(
+        self, graph: rl.Graph, part: Callable[[rl.Graph], tuple[rl.Graph, Any]], name: str
+    ) -> tuple[rl.Graph, Any]:
+        """Returns the graph after `part`, and whatever else the part returns.
+
+        Args:
+          graph: features [*lead, N, D].
+          part: a graph in, a graph and something else (a cache) out.
+          name: of the norm's parameters.
+        """
+        x = graph.features(self.node_set)
+        if self.order == "pre":
+            inner, extra = part(graph.with_features(self.node_set, norm(x, name)))
+            y = x + self._drop(inner.features(self.node_set))
+        else:
+            inner, extra = part(graph)
+            y = norm(x + self._drop(inner.features(self.node_set)), name)
+        return graph.with_features(self.node_set, y), extra
+
+    def _drop(self, x: jax.Array) -> jax.Array:
+        return dropout(x, self.dropout_rate)
+
+
+def norm(x: jax.Array, name: str) -> jax.Array:
+    """Returns x normalised over its last axis, with a learned scale and offset."""
+    layer = hk.LayerNorm(-1, True, True, eps=_EPSILON, name=name)
+    result: jax.Array = layer(x)
+    return result
+
+
+def dropout(x: jax.Array, rate: float) -> jax.Array:
+    """Returns x with entries dropped; itself where the rate is 0."""
+    if not rate:
+        return x
+    result: jax.Array = hk.dropout(hk.next_rng_key(), rate, x)
+    return result

@@ -1,0 +1,287 @@
+"""A model built from a spec: embed, let the blocks update the graph, read out.
+
+The Transformer decoder, the Music Transformer and their variants are values of
+`ModelSpec`; nothing here knows them. Decoding uses the same blocks, one node at a time.
+
+Shapes: B batch, N nodes of a set, D width, V vocabulary.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+import relational as rl
+from relational import blocks, specs
+from relational.blocks.residual import dropout, norm
+from relational.models.named import relation_of, topology_of
+
+Inputs = Mapping[str, Mapping[str, Any]]
+Caches = tuple[rl.Cache, ...]
+_Listen = Callable[[int, blocks.Attention, rl.Graph], tuple[rl.Graph, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model as pure functions.
+
+    `inputs` are, for each node set, integer arrays [B, N]: `token`, and the attributes
+    that are embedded or that relations read.
+
+    Attributes:
+      init: (key, inputs) -> params.
+      apply: (params, key, inputs, is_training) -> logits [B, N, V].
+      start: (params, inputs, length) -> caches.
+      prefill: (params, caches, inputs, lengths [B]) -> (logits [B, N, V], caches).
+      step: (params, caches, inputs of one node, position [B]) -> (logits [B, 1, V],
+        caches).
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., jax.Array]
+    start: Callable[..., Caches]
+    prefill: Callable[..., tuple[jax.Array, Caches]]
+    step: Callable[..., tuple[jax.Array, Caches]]
+
+
+def build(spec: specs.ModelSpec) -> Model:
+    """Returns the model of a spec.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from relational import models, specs
+    >>> model = models.build(specs.load("demo").model)
+    >>> names = ["token", "voice", "beat", "pitch", "onset"]
+    >>> inputs = {"token": {name: jnp.zeros([2, 8], int) for name in names}}
+    >>> params = model.init(jax.random.key(0), inputs)
+    >>> model.apply(params, None, inputs, is_training=False).shape
+    (2, 8, 48)
+    """
+
+    def methods() -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
+        module = _GraphModel(spec)
+
+        def init(inputs: Inputs) -> jax.Array:
+            return module(inputs, is_training=False)
+
+        return init, (module.__call__, module.start, module.prefill, module.step)
+
+    transformed = hk.multi_transform(methods)
+    call, start, prefill, step = transformed.apply
+
+    def apply(params: Any, key: Any, inputs: Inputs, *, is_training: bool) -> jax.Array:
+        return call(params, key, inputs, is_training=is_training)
+
+    def without_key(method: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda params, *arguments, **named: method(
+            params, None, *arguments, **named
+        )
+
+    return Model(
+        init=transformed.init,
+        apply=apply,
+        start=without_key(start),
+        prefill=without_key(prefill),
+        step=without_key(step),
+    )
+
+
+class _GraphModel(hk.Module):
+    """The blocks of a spec, in order, as one Haiku module."""
+
+    def __init__(self, spec: specs.ModelSpec) -> None:
+        super().__init__(name="model")
+        self.spec = spec
+        self.layers = [block for block in spec.blocks for _ in range(block.repeat)]
+
+    def __call__(self, inputs: Inputs, *, is_training: bool) -> jax.Array:
+        """Returns logits [B, N, V] of the set that is read out."""
+        rate = self.spec.dropout if is_training else 0.0
+
+        def listen(
+            index: int, attention: blocks.Attention, graph: rl.Graph
+        ) -> tuple[rl.Graph, None]:
+            own = self.layers[index].attention
+            assert own is not None
+            weights_rate = rate if own.dropout is None or not rate else own.dropout
+            if is_training and own.dropout is not None:
+                weights_rate = own.dropout
+            return attention(graph, dropout_rate=weights_rate), None
+
+        return self._run(inputs, None, listen, rate)[0]
+
+    def start(self, inputs: Inputs, length: int) -> Caches:
+        """Returns an empty cache for each attention."""
+
+        def listen(
+            index: int, attention: blocks.Attention, graph: rl.Graph
+        ) -> tuple[rl.Graph, rl.Cache]:
+            del index
+            return attention(graph), attention.start(graph, length=length)
+
+        return self._run(inputs, None, listen, 0.0)[1]
+
+    def prefill(
+        self, caches: Caches, inputs: Inputs, lengths: jax.Array
+    ) -> tuple[jax.Array, Caches]:
+        """Takes a prime in one parallel pass."""
+
+        def listen(
+            index: int, attention: blocks.Attention, graph: rl.Graph
+        ) -> tuple[rl.Graph, rl.Cache]:
+            return attention.prefill(caches[self._cache_of(index)], graph, lengths)
+
+        return self._run(inputs, None, listen, 0.0)
+
+    def step(
+        self, caches: Caches, inputs: Inputs, position: jax.Array
+    ) -> tuple[jax.Array, Caches]:
+        """Takes one node of each sequence."""
+
+        def listen(
+            index: int, attention: blocks.Attention, graph: rl.Graph
+        ) -> tuple[rl.Graph, rl.Cache]:
+            return attention.step(caches[self._cache_of(index)], graph, position)
+
+        return self._run(inputs, position[:, None], listen, 0.0)
+
+    def _cache_of(self, index: int) -> int:
+        """Returns which cache belongs to a layer: only attentions have one."""
+        return sum(layer.attention is not None for layer in self.layers[:index])
+
+    def _run(
+        self, inputs: Inputs, positions: Any, listen: _Listen, rate: float
+    ) -> tuple[jax.Array, tuple[Any, ...]]:
+        tables = {
+            name: blocks.Embedding(
+                vocabulary=node.vocabulary,
+                width=node.width - _beside(node),
+                name=f"embed_{name}",
+            )
+            for name, node in self.spec.nodes.items()
+        }
+        graph = self._graph(inputs, positions, tables, rate)
+        extras = []
+        for index, layer in enumerate(self.layers):
+            graph, extra = self._layer(index, layer, graph, listen, rate)
+            extras.extend([extra] if layer.attention is not None else [])
+        node = self.spec.read_out.node
+        features = graph.features(node)
+        if self.spec.normalization == "pre":
+            features = norm(features, "final_norm")
+        return self._read_out(features, tables[node]), tuple(extras)
+
+    def _graph(
+        self,
+        inputs: Inputs,
+        positions: Any,
+        tables: Mapping[str, blocks.Embedding],
+        rate: float,
+    ) -> rl.Graph:
+        nodes = {}
+        for name, node in self.spec.nodes.items():
+            given = dict(inputs[name])
+            features = _embed(name, node, tables[name], given, positions)
+            attributes = {key: leaf for key, leaf in given.items() if key != "token"}
+            nodes[name] = {**attributes, "features": dropout(features, rate)}
+        edges = {
+            name: rl.EdgeSet(
+                senders=edge_set.sender_set,
+                receivers=edge_set.receiver_set,
+                topology=topology_of(edge_set.topology),
+                relations={
+                    key: relation_of(relation)
+                    for key, relation in edge_set.relations.items()
+                },
+            )
+            for name, edge_set in self.spec.edges.items()
+        }
+        return rl.Graph(nodes=nodes, edges=edges, batch_axes=1)
+
+    def _layer(
+        self,
+        index: int,
+        layer: specs.BlockSpec,
+        graph: rl.Graph,
+        listen: _Listen,
+        rate: float,
+    ) -> tuple[rl.Graph, Any]:
+        node_set = self.spec.read_out.node
+        extra = None
+        if layer.attention is not None:
+            own = layer.attention
+            node_set = self.spec.edges[own.over].receiver_set
+            attention = blocks.Attention(
+                over=own.over,
+                num_heads=own.heads,
+                head_width=own.head_width,
+                score=own.score,
+                message=own.message,
+                tables=own.tables,
+                with_bias=own.bias,
+                name=f"layer_{index}_attention",
+            )
+            wrap = blocks.Residual(self.spec.normalization, node_set, rate)
+            graph, extra = wrap(
+                graph,
+                lambda inner: listen(index, attention, inner),
+                f"layer_{index}_attention_norm",
+            )
+        if layer.feed_forward is not None:
+            feed_forward = blocks.FeedForward(
+                width=layer.feed_forward.width,
+                activation=layer.feed_forward.activation,
+                name=f"layer_{index}_feed_forward",
+            )
+            wrap = blocks.Residual(self.spec.normalization, node_set, rate)
+            graph, _ = wrap(
+                graph,
+                lambda inner: (feed_forward(inner, node_set), None),
+                f"layer_{index}_feed_forward_norm",
+            )
+        return graph, extra
+
+    def _read_out(self, features: jax.Array, table: blocks.Embedding) -> jax.Array:
+        if self.spec.read_out.tied and features.shape[-1] == table.width:
+            return table.read_out(features)
+        vocabulary = self.spec.nodes[self.spec.read_out.node].vocabulary
+        flat = features.reshape(-1, features.shape[-1])
+        logits = hk.Linear(vocabulary, name="read_out")(flat).astype(jnp.float32)
+        return logits.reshape(*features.shape[:-1], vocabulary)
+
+
+def _beside(node: specs.NodeSpec) -> int:
+    """Returns the channels that concatenated positions take from the embedding."""
+    positions = node.positions
+    if isinstance(positions, specs.SinusoidSpec) and positions.combine == "concatenate":
+        return node.width // 2 if positions.width is None else positions.width
+    return 0
+
+
+def _embed(
+    name: str,
+    node: specs.NodeSpec,
+    table: blocks.Embedding,
+    given: Mapping[str, Any],
+    positions: Any,
+) -> jax.Array:
+    """Returns the features of a node set, [B, N, D]."""
+    tokens = given["token"]
+    features = table(tokens)
+    for attribute, count in node.embed.items():
+        rows = blocks.Embedding(
+            vocabulary=count, width=table.width, name=f"embed_{name}_{attribute}"
+        )
+        features = features + rows(given[attribute])
+    spec = node.positions
+    if isinstance(spec, specs.SinusoidSpec):
+        at = jnp.arange(tokens.shape[1])[None] if positions is None else positions
+        width = _beside(node) or node.width
+        waves = blocks.sinusoids(at, width, spec.layout).astype(features.dtype)
+        if spec.combine == "add":
+            return features + waves
+        waves = jnp.broadcast_to(waves, (*features.shape[:2], width))
+        return jnp.concatenate([features, waves], axis=-1)
+    return features

@@ -1,0 +1,136 @@
+"""From a spec to what the training loop asks for: a task and its data.
+
+Models import no data set; this file is where a spec's two halves meet, so it imports
+data sets inside its functions only.
+
+Shapes: B batch, T tokens of a window, V vocabulary.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from relational import specs
+from relational.models.graph_model import Inputs, Model, build
+from relational.training.tasks import Batch, Batches, Outcome, Params
+
+_ATTRIBUTES = ("voice", "beat", "onset", "pitch")
+
+
+@dataclasses.dataclass(frozen=True)
+class NextToken:
+    """Predicts each token from those before it: the loss is its surprise in nats.
+
+    Attributes:
+      spec: the model.
+    """
+
+    spec: specs.ModelSpec
+
+    @property
+    def model(self) -> Model:
+        """The model's pure functions."""
+        return _model(self.spec)
+
+    def init(self, key: jax.Array, batch: Batch) -> Params:
+        """Returns float32 parameters for batches like this one."""
+        inputs = self.inputs(batch)
+        return jax.jit(self.model.init)(key, inputs)
+
+    def inputs(self, batch: Mapping[str, Any]) -> Inputs:
+        """Returns what nodes are given: they hear the token before theirs."""
+        nodes = {name: batch[name] for name in _ATTRIBUTES if name in batch}
+        return {self.spec.read_out.node: {"token": batch["previous"], **nodes}}
+
+    def outcome(
+        self, params: Params, key: jax.Array, batch: Batch, *, is_training: bool
+    ) -> Outcome:
+        """Returns the summed surprise of each example, and its number of tokens."""
+        logits = self.model.apply(
+            params, key, self.inputs(batch), is_training=is_training
+        )
+        # Start tokens are heard and never spoken, so they get no probability.
+        log_probability = jax.nn.log_softmax(logits.astype(jnp.float32))
+        chosen = jnp.take_along_axis(
+            log_probability, jnp.asarray(batch["token"])[..., None], axis=-1
+        )[..., 0]
+        weight = jnp.asarray(batch["weight"], jnp.float32)
+        return Outcome(
+            loss=-(chosen * weight).sum(axis=-1), weight=weight.sum(axis=-1)
+        )
+
+
+@functools.lru_cache(maxsize=32)
+def _model(spec: specs.ModelSpec) -> Model:
+    return build(spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chorales:
+    """The chorales of a spec, as the training loop reads them."""
+
+    spec: specs.ChoralesSpec
+    batch_size: int
+    data_source: str | None = None
+
+    def pieces(self, split: str) -> Any:
+        """Returns the pieces of `train`, `validation` or `test`."""
+        return _pieces(self.spec.source, split, self.data_source)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the training pieces."""
+        digest = hashlib.sha256()
+        for piece in self.pieces("train"):
+            digest.update(np.ascontiguousarray(piece["pitch"]).tobytes())
+        return f"{self.spec.source}-{digest.hexdigest()[:16]}"
+
+    def training(self, seed: int) -> Batches:
+        """Returns an endless walk over random windows."""
+        from relational.datasets import pipelines
+
+        walk: Batches = pipelines.training(
+            self.pieces("train"),
+            window=self.spec.window,
+            batch_size=self.batch_size,
+            transpose=self.spec.transpose,
+            seed=seed,
+        )
+        return walk
+
+    def evaluation(self, split: str) -> Iterable[Batch]:
+        """Returns every token of a split once."""
+        from relational.datasets import pipelines
+
+        walk: Iterable[Batch] = pipelines.evaluation(
+            self.pieces(split), window=self.spec.window, batch_size=self.batch_size
+        )
+        return walk
+
+
+@functools.lru_cache(maxsize=8)
+def _pieces(source: Any, split: Any, data_source: str | None) -> Any:
+    from relational.datasets import chorales
+
+    return chorales.load(source, split, data_source=data_source)
+
+
+def from_spec(
+    spec: specs.Spec, *, data_source: str | os.PathLike[str] | None = None
+) -> tuple[NextToken, Chorales]:
+    """Returns the task and the data of a spec.
+
+    Args:
+      spec: what to train.
+      data_source: a file or folder to read instead of the data set's address.
+    """
+    source = None if data_source is None else os.fspath(data_source)
+    data = Chorales(spec.data, spec.training.batch_size, source)
+    return NextToken(spec.model), data
