@@ -9,6 +9,7 @@ Layout: `00000200/{params,optimizer,position}`, one folder a step.
 """
 
 import dataclasses
+import gc
 import shutil
 import types
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from relational.training._digests import bit_sum, structure
+from relational.training._quiet import without_orbax_logs
 from relational.training.failures import naming, unwritten
 from relational.training.positions import Position
 from relational.training.restoring import (
@@ -55,6 +57,7 @@ class Checkpoints:
 
         self._ocp = ocp
         self.folder = folder
+        self._quiet = without_orbax_logs()
         self._keep = keep
         self._best: int | None = None
         self._being_written: Path | None = None
@@ -64,6 +67,7 @@ class Checkpoints:
         self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
 
     def __enter__(self) -> Self:
+        self._quiet.__enter__()
         return self
 
     def __exit__(
@@ -80,6 +84,8 @@ class Checkpoints:
                 raise
         finally:
             self._writer.close()
+            _sweep(self.folder)
+            self._quiet.__exit__(None, None, None)
 
     def save(self, state: State, position: Position) -> None:
         """Begins to write a checkpoint; `state` may be given away on return.
@@ -116,7 +122,8 @@ class Checkpoints:
         if self._being_written is not None:
             self._attempt(self._writer.wait_until_finished)
             self._being_written = None
-            self._prune()
+            with naming(self.folder, "delete old checkpoints"):
+                self._prune()
 
     def restore(self, like: State) -> Restored | None:
         """Returns the newest checkpoint that can be read, or None if there is none.
@@ -140,19 +147,22 @@ class Checkpoints:
                 lines = tuple(self._set_aside(*item) for item in damaged.items())
                 return Restored(state=state, position=position, set_aside=lines)
         if damaged:
-            reasons = [f"{step}: {reason}" for step, reason in damaged.items()]
-            raise none_readable(self.folder, reasons)
+            raise none_readable(self.folder, damaged)
         return None
 
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:  # orbax and tensorstore have no common error.
+        except Exception as error:  # noqa: BLE001  # orbax's have no common base.
             path = self._being_written
             self._being_written = None
             assert path is not None
             _sweep(self.folder)  # Half a checkpoint is of no use on a full disk.
-            raise unwritten(path, _PURPOSE, error) from error
+            failure = unwritten(path, _PURPOSE, error)
+        else:
+            return
+        gc.collect()  # Abandoned tasks of orbax say so in the log, which is quiet here.
+        raise failure
 
     def _prune(self) -> None:
         newest = steps(self.folder)[-self._keep :]

@@ -1,6 +1,8 @@
 """Words for what goes wrong outside the program: disks, folders, signals, numbers."""
 
 import contextlib
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,14 +36,23 @@ def naming(path: Path, purpose: str) -> Iterator[None]:
 
 def unwritten(path: Path, purpose: str, error: BaseException) -> OSError:
     """Returns the one line that says that `path` could not be used for `purpose`."""
-    reason = error.strerror if isinstance(error, OSError) else None
+    number = _system_error(error)
+    reason = os.strerror(number) if number else first_line(error)
     line = OSError(
-        f"Cannot {purpose} at `{path}`: {reason or first_line(error)}. What was saved "
-        "before is untouched: put this right (space, permission, a folder rather than "
-        "a file) and start the same run again."
+        f"Cannot {purpose} at `{path}`: {reason}. What was saved before is untouched: "
+        "put this right (space, permission, a folder rather than a file) and start the "
+        "same run again."
     )
-    line.errno = error.errno if isinstance(error, OSError) else None
+    line.errno = number
     return line
+
+
+def _system_error(error: BaseException) -> int | None:
+    """Returns the number of the system's error; tensorstore has it in its text."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else None
 
 
 def first_line(error: BaseException) -> str:

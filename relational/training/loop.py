@@ -23,7 +23,13 @@ from relational.training.restoring import path_of
 from relational.training.runs import Run, opened
 from relational.training.session import Session, next_step
 from relational.training.signals import listening
-from relational.training.steps import State, abstract_state, initial_state, update
+from relational.training.steps import (
+    State,
+    abstract_state,
+    essentials,
+    initial_state,
+    update,
+)
 from relational.training.tasks import Batch, Batches, Data, Params, Task
 from relational.training.tensorboard import Events
 
@@ -160,7 +166,7 @@ def _start(
     checkpoints: Checkpoints,
 ) -> _Start:
     first = {name: leaf[0] for name, leaf in example.items()}
-    restored = checkpoints.restore(abstract_state(task, training, first))
+    restored = checkpoints.restore(abstract_state(task, essentials(training), first))
     if restored is None:
         position = Position(
             step=0,
@@ -171,7 +177,7 @@ def _start(
             best_step=None,
             best_loss=None,
         )
-        state = initial_state(task, training, first)
+        state = initial_state(task, essentials(training), first)
         return _Start(state=state, position=position, notes=())
     position = restored.position
     if position.fingerprint != data.fingerprint:
@@ -191,7 +197,7 @@ def _start(
 def _auxiliary_names(
     task: Task, training: TrainingSpec, state: State, example: Batch
 ) -> list[str]:
-    step = functools.partial(update, task=task, training=training)
+    step = functools.partial(update, task=task, training=essentials(training))
     _, report = jax.eval_shape(step, state, example)
     return [name for name in report.names if name not in COLUMNS]
 

@@ -1,6 +1,7 @@
 """Reading checkpoints back, and finding out which of them can be trusted."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from relational.training._digests import bit_sum, structure
+from relational.training._quiet import without_orbax_logs
 from relational.training.failures import first_line
 from relational.training.positions import Position
 from relational.training.steps import State, one_device, shaped_like
@@ -55,12 +57,13 @@ def load(folder: Path, *, checkpoint: Which = "best") -> Loaded:
             f"`checkpoint` must be a step that `{folder}` kept: {listed}; "
             f"got {checkpoint}."
         )
-    reasons = []
-    for step in _in_order(checkpoints, present, checkpoint):
-        try:
-            return _read_params(path_of(checkpoints, step))
-        except UnreadableError as reason:
-            reasons.append(f"{step}: {reason}")
+    reasons: dict[int, str] = {}
+    with without_orbax_logs():
+        for step in _in_order(checkpoints, present, checkpoint):
+            try:
+                return _read_params(path_of(checkpoints, step))
+            except UnreadableError as reason:
+                reasons[step] = str(reason)
     raise none_readable(checkpoints, reasons)
 
 
@@ -96,11 +99,12 @@ def path_of(checkpoints: Path, step: int) -> Path:
     return checkpoints / f"{step:08d}"
 
 
-def none_readable(checkpoints: Path, reasons: list[str]) -> ValueError:
-    """Returns the error for a folder of which no checkpoint can be read."""
+def none_readable(checkpoints: Path, reasons: Mapping[int, str]) -> ValueError:
+    """Returns the error for a folder in which no checkpoint can be read, by step."""
+    listed = "; ".join(f"{step}: {reason}" for step, reason in reasons.items())
     return ValueError(
         f"`{checkpoints}` must hold a checkpoint that can be read; none of "
-        f"{len(reasons)} can ({'; '.join(reasons)}). Take them from a backup, or move "
+        f"{len(reasons)} can ({listed}). Take them from a backup, or move "
         "the folder away to train from the beginning."
     )
 

@@ -181,7 +181,9 @@ def _training(spec: Spec | TrainingSpec) -> TrainingSpec:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replaces a file in one piece."""
+    """Replaces a file in one piece, if it does not hold the text already."""
+    if path.exists() and path.read_text("utf-8") == text:
+        return
     fresh = path.with_name(f".{path.name}")
     fresh.write_text(text, "utf-8")
     fresh.replace(path)

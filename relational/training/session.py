@@ -30,7 +30,7 @@ from relational.training.positions import Position
 from relational.training.progress import Progress
 from relational.training.restoring import steps as steps_of
 from relational.training.signals import StopRequest
-from relational.training.steps import Report, State, update
+from relational.training.steps import Report, State, essentials, update
 from relational.training.tasks import Batch, Batches, Data, Task
 from relational.training.tensorboard import Events
 
@@ -56,6 +56,7 @@ class Session:
     request: StopRequest
 
     def __post_init__(self) -> None:
+        self._essentials = essentials(self.training)
         self._first_step = self._step = self.position.step
         self._totals = dict(self.position.unlogged)
         self._unread: deque[Report] = deque()
@@ -87,7 +88,7 @@ class Session:
         is_first = self._step == self._first_step
         batches = next_step(self.batches, self.training.accumulate)
         self.state, report = update(
-            self.state, batches, task=self.task, training=self.training
+            self.state, batches, task=self.task, training=self._essentials
         )
         self._step += 1
         self._unread.append(report)

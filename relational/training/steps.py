@@ -19,8 +19,10 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from relational.specs import TrainingSpec
-from relational.training.optimisers import optimiser, rate
+from relational.training.optimisers import depends_on_length, optimiser, rate
 from relational.training.tasks import Batch, Params, Task
+
+_FOR_EVER = 2**31 - 1
 
 
 @jax.tree_util.register_dataclass
@@ -122,6 +124,25 @@ def update(
     )
     params = optax.apply_updates(state.params, changes)
     return State(params=params, optimizer=optimizer, step=step), report
+
+
+def essentials(training: TrainingSpec) -> TrainingSpec:
+    """Returns the spec with all that a step does not look at set to fixed values.
+
+    Compiled steps are kept under their spec: those that differ only in how often
+    they are logged, or in how many follow, should be one.
+    """
+    has_end = depends_on_length(training.schedule)
+    return dataclasses.replace(
+        training,
+        steps=training.steps if has_end else _FOR_EVER,
+        batch_size=1,  # The batches have their own shape.
+        accumulate=1,
+        log_every=1,
+        evaluate_every=1,
+        checkpoint_every=1,
+        keep=1,
+    )
 
 
 def shaped_like(tree: Any) -> Any:

@@ -10,7 +10,7 @@ import time
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from relational.training.failures import naming
 
@@ -27,8 +27,8 @@ class Events:
         Raises:
           OSError: the folder cannot be written.
         """
-        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter
         from tensorboardX.summary import scalar
 
         self._folder = folder
@@ -37,9 +37,9 @@ class Events:
         self._flushed = time.monotonic()
         with naming(folder, _PURPOSE):
             folder.mkdir(exist_ok=True)
-            # Names have whole seconds: two processes in one second need a suffix.
-            suffix = f".{step}.{os.getpid()}.{time.monotonic_ns()}"
-            self._writer = EventsWriter(str(folder / "events"), suffix)
+            name = f"events.out.tfevents.{time.time():.0f}.{step}.{os.getpid()}"
+            self._file = RecordWriter(str(folder / f"{name}.{time.monotonic_ns()}"))
+            self._write(Event(file_version="brain.Event:2"))
             if step:
                 restart = SessionLog(status=SessionLog.START)
                 self._write(Event(step=step + 1, session_log=restart))
@@ -56,7 +56,7 @@ class Events:
         del kind, trace
         try:
             with naming(self._folder, _PURPOSE):
-                self._writer.close()
+                self._file.close()
         except OSError:
             if error is None:  # An error that is under way says more than this one.
                 raise
@@ -72,9 +72,9 @@ class Events:
                 summary = self._scalar(name, value)
                 self._write(self._event(step=step, summary=summary))
             if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-                self._writer.flush()  # It waits for the disk.
+                self._file.flush()  # It waits for the disk.
                 self._flushed = time.monotonic()
 
-    def _write(self, event: object) -> None:
-        event.wall_time = time.time()  # type: ignore[attr-defined]  # A protocol buffer.
-        self._writer.write_event(event)
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._file.write(event.SerializeToString())

@@ -142,7 +142,7 @@ def test_grain_pipeline_is_resumed_where_it_was(toy, tmp_path, console):
     class Piped(toy.Made):
         def training(self, seed):
             rows = self.rows(1, 64)
-            pick = lambda index: {name: leaf[index] for name, leaf in rows.items()}  # noqa: E731
+            pick = lambda index: {name: leaf[index] for name, leaf in rows.items()}
             dataset = grain.MapDataset.range(64).seed(seed).shuffle().repeat().map(pick)
             return iter(dataset.batch(4).to_iter_dataset())
 

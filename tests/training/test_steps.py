@@ -44,7 +44,7 @@ def test_objective_is_nats_per_token_plus_auxiliary_terms(toy):
         mean = jnp.sum(outcome.loss) / jnp.sum(outcome.weight)
         return mean + outcome.auxiliary["size"]
 
-    gradients = jax.grad(objective)(state.params)
+    gradients = jax.jit(jax.grad(objective))(state.params)
     squares = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradients))
     _, report = update(state, batches, task=task, training=spec)
     assert report.numbers()["gradient_norm"] == pytest.approx(squares**0.5, rel=1e-5)
