@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from jaxtyping import Int32
@@ -24,8 +24,8 @@ from jaxtyping import Int32
 if TYPE_CHECKING:
     from relational.datasets.chorales_builder import Chorales
 
-Source = Literal["music21", "jsb"]
-Split = Literal["train", "validation", "test"]
+SOURCES = ("music21", "jsb")
+SPLITS = ("train", "validation", "test")
 
 VERSION = "1.0.0"  # Of the prepared sets; raise it when their content changes.
 
@@ -50,8 +50,8 @@ class Piece(TypedDict):
 
 
 def load(
-    source: Source,
-    split: Split,
+    source: str,
+    split: str,
     *,
     data_source: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -97,8 +97,8 @@ def load(
     N. Boulanger-Lewandowski, Y. Bengio and P. Vincent, Modeling temporal dependencies in
     high-dimensional sequences, ICML 2012 (the splits of `jsb`).
     """
-    _check_choice("source", source, get_args(Source))
-    _check_choice("split", split, get_args(Split))
+    _check_choice("source", source, SOURCES)
+    _check_choice("split", split, SPLITS)
     if data_source is not None and source != "jsb":
         raise ValueError(
             f"`data_source` must be absent for source {source!r}, which brings its own "
@@ -110,7 +110,7 @@ def load(
     return _read(source, split, folder)
 
 
-def is_prepared(source: Source, *, cache: str | os.PathLike[str] | None = None) -> bool:
+def is_prepared(source: str, *, cache: str | os.PathLike[str] | None = None) -> bool:
     """Whether `load` will only read: the source has been prepared in this cache.
 
     Args:
@@ -123,7 +123,7 @@ def is_prepared(source: Source, *, cache: str | os.PathLike[str] | None = None) 
     >>> is_prepared("music21", cache="/nonexistent")
     False
     """
-    _check_choice("source", source, get_args(Source))
+    _check_choice("source", source, SOURCES)
     folder = cache or os.environ.get(_CACHE_VARIABLE) or _DEFAULT_CACHE
     return _prepared_folder(source, Path(folder).expanduser()).is_dir()
 
@@ -153,7 +153,7 @@ def _prepared_folder(source: str, cache: Path) -> Path:
 
 
 def _prepare(
-    source: Source, data_source: str | os.PathLike[str] | None, cache: Path
+    source: str, data_source: str | os.PathLike[str] | None, cache: Path
 ) -> None:
     if source == "music21" and importlib.util.find_spec("music21") is None:
         raise ImportError(
@@ -193,7 +193,7 @@ def _remove_stale(cache: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read(source: Source, split: Split, cache: Path) -> list[Piece]:
+def _read(source: str, split: str, cache: Path) -> list[Piece]:
     try:
         examples = list(_builder(source, cache, None).as_data_source(split=split))
     except Exception as error:  # TFDS and array_record name no common type.
@@ -209,7 +209,7 @@ def _read(source: Source, split: Split, cache: Path) -> list[Piece]:
 
 
 def _builder(
-    source: Source, folder: Path, data_source: str | os.PathLike[str] | None
+    source: str, folder: Path, data_source: str | os.PathLike[str] | None
 ) -> "Chorales":
     from relational.datasets.chorales_builder import Chorales
 

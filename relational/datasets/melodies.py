@@ -20,7 +20,7 @@ _SALT = "chorales 8"  # Of the first few, the one whose splits come out most eve
 
 
 def families(
-    names: Sequence[str], sopranos: Sequence[Int[np.ndarray, " S"]]
+    names: Sequence[str], sopranos: Sequence[Int[np.ndarray, " _"]]
 ) -> list[str]:
     """The family of each piece, named by its first member.
 

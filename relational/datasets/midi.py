@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from relational.datasets.serialisation import (
     HIGHEST_PITCH,
@@ -42,7 +42,7 @@ _SEATS = {1: (0,), 2: (0, 3), 3: (0, 1, 3), 4: (0, 1, 2, 3)}
 
 
 def write_midi(
-    pitch: Int[np.ndarray, "S 4"],
+    pitch: Shaped[np.ndarray, "..."],
     path: str | os.PathLike[str],
     *,
     tempo: float = 80.0,
@@ -74,9 +74,9 @@ def write_midi(
     """
     mido = _mido()
     tokens_of(pitch)  # Checks it.
-    _check_range("tempo", tempo, 4, 1000)
-    _check_range("velocity", velocity, 1, 127)
-    _check_range("program", program, 0, 127)
+    _check(4 <= tempo <= 1000, "tempo", "4 to 1000", tempo)
+    _check(1 <= velocity <= 127, "velocity", "1 to 127", velocity)
+    _check(0 <= program <= 127, "program", "0 to 127", program)
     file = mido.MidiFile(type=1, ticks_per_beat=_TICKS_PER_STEP * _STEPS_PER_QUARTER)
     microseconds = mido.bpm2tempo(tempo)
     file.tracks.append(
@@ -338,9 +338,9 @@ def _from_the_top(notes: Sequence[_Note]) -> Int[np.ndarray, "S 4"]:
     return pitch
 
 
-def _check_range(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"`{name}` must be {least} to {most}; got {value}.")
+def _check(is_right: bool, name: str, bounds: str, value: object) -> None:
+    if not is_right:
+        raise ValueError(f"`{name}` must be {bounds}; got {value}.")
 
 
 def _mido() -> Any:

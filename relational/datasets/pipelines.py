@@ -150,9 +150,9 @@ def evaluation(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Song:
-    """A piece, tokenised: `tokens` [4 S] and `beat` [S]."""
+    """A piece, tokenised: `tokens` [T = 4 S] and `beat` [S]."""
 
-    tokens: Int[np.ndarray, " 4*S"]
+    tokens: Int[np.ndarray, " T"]
     beat: Int[np.ndarray, " S"]
 
 

@@ -35,7 +35,7 @@ BEATS_PER_BAR = 16  # Sixteenths in a bar of four quarters.
 _TOKEN_TO_PITCH = LOWEST_PITCH - 1
 
 
-def tokens_of(pitch: Shaped[np.ndarray, "S 4"]) -> Int[np.ndarray, " T"]:
+def tokens_of(pitch: Shaped[np.ndarray, "..."]) -> Int[np.ndarray, " T"]:
     """The token sequence of a piece: S1 A1 T1 B1 S2 ...
 
     Args:
@@ -57,7 +57,7 @@ def tokens_of(pitch: Shaped[np.ndarray, "S 4"]) -> Int[np.ndarray, " T"]:
     return tokens.astype(np.int32).reshape(-1)  # [S, 4] -> [4 S], steps outermost.
 
 
-def pitch_of(tokens: Int[np.ndarray, " T"]) -> Int[np.ndarray, "S 4"]:
+def pitch_of(tokens: Shaped[np.ndarray, "..."]) -> Int[np.ndarray, "S 4"]:
     """The piece that a token sequence spells: the inverse of `tokens_of`.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from relational.datasets.serialisation import BEATS_PER_BAR, SILENCE, VOICES
 
@@ -25,7 +25,7 @@ _MIDDLE = np.array([60])  # What is shown of a piece without notes.
 
 
 def piano_roll(
-    pitch: Int[np.ndarray, "S 4"],
+    pitch: Shaped[np.ndarray, "..."],
     *,
     prime_steps: int = 0,
     first_beat: int = 0,
@@ -75,7 +75,7 @@ def piano_roll(
 
 
 def _checked(
-    pitch: Int[np.ndarray, "..."], prime_steps: int, first_beat: int
+    pitch: Shaped[np.ndarray, "..."], prime_steps: int, first_beat: int
 ) -> Int[np.ndarray, "S 4"]:
     if pitch.ndim != 2 or pitch.shape[1] != len(VOICES) or not len(pitch):
         raise ValueError(

@@ -84,7 +84,7 @@ def test_a_window_is_a_slice_of_a_transposed_piece(seed, transpose, num_steps):
     for row in _rows(batch):
         first, taken = int(row["onset"][0]), min(num_steps, 40)
         assert 0 <= first <= 40 - taken
-        shift = int(row["token"][0]) + 35 - pitch[first, 0]
+        shift = int(row["token"][0] + 35 - pitch[first, 0])
         assert abs(shift) <= transpose
         tokens = transposed(tokens_of(pitch), shift)[4 * first : 4 * (first + taken)]
         expected = attributes(tokens, beat[first : first + taken], first_step=first)
