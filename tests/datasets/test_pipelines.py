@@ -140,6 +140,7 @@ def test_evaluation_weighs_every_token_once(lengths, window, overlap, batch_size
             if row["piece"] < 0:
                 assert not row["weight"].any()
                 continue
+            assert scored.any()  # No window is all context.
             assert set(row["token"][scored].tolist()) <= {lengths[row["piece"]] + 5}
             np.add.at(
                 seen[row["piece"]], (row["onset"][scored], row["voice"][scored]), 1
