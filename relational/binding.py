@@ -23,7 +23,7 @@ from relational.lowerings.problem import (
     Side,
 )
 from relational.relations import AttributeRelation, Labels, Relation, Rows
-from relational.terms import END_NAMES, Term, trace
+from relational.terms import END_NAMES, Term, accumulator, trace
 from relational.topologies import Topology
 
 TermLike = Callable[..., Any]
@@ -94,7 +94,7 @@ def bind(
         },
         shared=Shared(held_score, held, None),
     )
-    operands = jax.tree.map(jnp.asarray, operands)
+    operands = _as_arrays(operands)
     lead = _lead(operands, batch_axes)
     rate = 0.0
     if dropout is not None and dropout.rate:
@@ -126,6 +126,32 @@ def bind(
         dtype=_result_type(said, parts, tables, context),
     )
     return problem, operands
+
+
+def _as_arrays(operands: Operands) -> Operands:
+    """Returns all operands as JAX arrays; indices and labels, which are ours, int32."""
+
+    def index(leaf: Any) -> Any:
+        array = jnp.asarray(leaf)
+        is_wide = jnp.issubdtype(array.dtype, jnp.signedinteger)
+        return array.astype(jnp.int32) if is_wide else array
+
+    def side(part: Side) -> Side:
+        hidden = jax.tree.map(index, part._replace(leaves=[]))
+        return hidden._replace(leaves=part.leaves)
+
+    narrowed = operands._replace(
+        receiver=side(operands.receiver),
+        sender=side(operands.sender),
+        edge=jax.tree.map(index, operands.edge._replace(leaves=[]))._replace(
+            leaves=operands.edge.leaves
+        ),
+        pair=jax.tree.map(index, operands.pair),
+        context=operands.context._replace(
+            topology=jax.tree.map(index, operands.context.topology)
+        ),
+    )
+    return jax.tree.map(jnp.asarray, narrowed)
 
 
 def _count(name: str, part: Any, batch_axes: int) -> int | None:
@@ -498,5 +524,5 @@ def _result_type(
     floats = [dtype for dtype in read if jnp.issubdtype(dtype, jnp.floating)]
     own = jnp.result_type(*(term.dtype for term in message))
     if not jnp.issubdtype(own, jnp.inexact):
-        own = jnp.promote_types(own, jnp.float32)
+        own = accumulator(own)
     return jnp.result_type(*floats) if floats else own

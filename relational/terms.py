@@ -60,8 +60,18 @@ def dot(x: jax.Array, y: jax.Array) -> jax.Array:
     >>> dot(jnp.ones(4, jnp.bfloat16), jnp.ones(4, jnp.bfloat16))
     Array(4., dtype=float32)
     """
-    accumulated = jnp.promote_types(jnp.result_type(x, y), jnp.float32)
-    return jnp.dot(x, y, preferred_element_type=accumulated)
+    kept = accumulator(jnp.result_type(x, y))
+    return jnp.dot(x, y, preferred_element_type=kept)
+
+
+def accumulator(dtype: Any) -> Any:
+    """Returns the type in which sums of `dtype` are kept: float32 or wider.
+
+    >>> accumulator("bfloat16")
+    dtype('float32')
+    """
+    is_wide = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits > 32
+    return jnp.dtype(dtype if is_wide else jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

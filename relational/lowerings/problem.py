@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from relational.aggregators import Aggregator
 from relational.relations import AttributeRelation, Labels, PositionRelation, Relation
-from relational.terms import Term
+from relational.terms import Term, accumulator
 from relational.topologies import Topology
 
 
@@ -117,7 +117,7 @@ class Problem:
     @property
     def accumulator(self) -> Any:
         """The type in which sums are kept: float32, or float64 where asked for."""
-        return jnp.promote_types(self.dtype, jnp.float32)
+        return accumulator(self.dtype)
 
     @property
     def size(self) -> int:
@@ -151,7 +151,8 @@ class Problem:
             return relation.label(sender.position - receiver.position)
         if isinstance(relation, AttributeRelation):
             at_receiver, at_sender = self.attributes[name]
-            return relation.label(sender.leaves[at_sender] - receiver.leaves[at_receiver])
+            difference = sender.leaves[at_sender] - receiver.leaves[at_receiver]
+            return relation.label(difference).astype(jnp.int32)
         assert isinstance(relation, Labels)
         inside = (given >= 0) & (given < relation.count)
         return jnp.where(inside, given, relation.count)
