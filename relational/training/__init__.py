@@ -13,6 +13,7 @@ from relational.training.optimisers import optimiser as optimiser
 from relational.training.optimisers import rate as rate
 from relational.training.positions import Position as Position
 from relational.training.restoring import Loaded as Loaded
+from relational.training.restoring import Which as Which
 from relational.training.restoring import load as load
 from relational.training.runs import Run as Run
 from relational.training.tasks import Batch as Batch

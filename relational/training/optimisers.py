@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
@@ -42,9 +43,9 @@ def optimiser(training: TrainingSpec) -> optax.GradientTransformation:
         return rate(training, count + 1)
 
     chosen = _transformation(training.optimizer, of_count)
-    if training.clip_norm is None:
-        return chosen
-    return optax.chain(optax.clip_by_global_norm(training.clip_norm), chosen)
+    if training.clip_norm is not None:
+        chosen = optax.chain(optax.clip_by_global_norm(training.clip_norm), chosen)
+    return optax.GradientTransformation(chosen.init, _lenient(chosen.update))
 
 
 def rate(training: TrainingSpec, step: Step) -> Rate:
@@ -55,6 +56,16 @@ def rate(training: TrainingSpec, step: Step) -> Rate:
 def depends_on_length(schedule: Any) -> bool:
     """Says whether a longer training would have had other rates from the start."""
     return isinstance(schedule, WarmupCosineSpec)
+
+
+def _lenient(update: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets optax raise a float to the power of its count where jax is set to refuse."""
+
+    def wrapped(*arguments: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return update(*arguments)
+
+    return wrapped
 
 
 @functools.singledispatch

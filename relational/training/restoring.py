@@ -33,7 +33,7 @@ class Loaded:
     """Where the run stood when they were saved."""
 
 
-def load(folder: Path, *, checkpoint: Which = "best") -> Loaded:
+def load(folder: Path | str, *, checkpoint: Which = "best") -> Loaded:
     """Returns the parameters that a run has saved, on this machine's first device.
 
     Args:
@@ -96,7 +96,7 @@ def steps(checkpoints: Path) -> list[int]:
 
 def path_of(checkpoints: Path, step: int) -> Path:
     """Returns where the checkpoint of `step` lies."""
-    return checkpoints / f"{step:08d}"
+    return checkpoints.absolute() / f"{step:08d}"  # orbax refuses relative paths.
 
 
 def none_readable(checkpoints: Path, reasons: Mapping[int, str]) -> ValueError:

@@ -1,6 +1,9 @@
 import importlib.util
 import io
+import os
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -23,8 +26,20 @@ def toy() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def toy_program() -> list[str]:
-    return [sys.executable, str(_PATH)]
+def start_toy() -> Callable[..., subprocess.Popen[str]]:
+    """Starts `toy.py` as a program that computes as this process does."""
+
+    def start(folder: Path, num_steps: int) -> subprocess.Popen[str]:
+        is_simple = not os.environ.get("RELATIONAL_TEST_OPTIMIZED")  # As tests/conftest.
+        return subprocess.Popen(
+            [sys.executable, str(_PATH), str(folder), str(num_steps)],
+            env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(is_simple))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import time
 
 import jax.numpy as jnp
@@ -28,15 +27,6 @@ def whole(toy, tmp_path_factory):
     return result.run.metrics.read_text()
 
 
-def _start(program, folder, num_steps):
-    return subprocess.Popen(
-        [*program, str(folder), str(num_steps)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def _read_until(process, text):
     lines = []
     for line in process.stdout:
@@ -47,11 +37,11 @@ def _read_until(process, text):
 
 
 def test_killed_run_goes_on_as_if_it_had_not_been(
-    toy, toy_program, tmp_path, whole, console
+    toy, start_toy, tmp_path, whole, console
 ):
     random_ = random.Random(0)
     for _ in range(3):
-        process = _start(toy_program, tmp_path / "run", 60)
+        process = start_toy(tmp_path / "run", 60)
         _read_until(process, "loss")
         time.sleep(random_.uniform(0.0, 1.0))  # Most of it passes in writing files.
         process.send_signal(signal.SIGKILL)
@@ -64,9 +54,9 @@ def test_killed_run_goes_on_as_if_it_had_not_been(
 
 
 def test_second_process_is_refused_and_the_first_goes_on(
-    toy, toy_program, tmp_path, console
+    toy, start_toy, tmp_path, console
 ):
-    process = _start(toy_program, tmp_path / "run", 100_000)
+    process = start_toy(tmp_path / "run", 100_000)
     try:
         _read_until(process, "loss")
         words = rf"is being trained by process {process.pid}\. Wait for it, stop it"

@@ -124,6 +124,13 @@ def test_longer_run_equals_one_that_was_long_from_the_start(toy, tmp_path, conso
     assert grown.run.spec.read_text() == whole.run.spec.read_text()
 
 
+def test_relative_folder_will_do(toy, tmp_path, console, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(toy.Bigrams(), toy.Made(), toy.spec(steps=10), "run", console=console)
+    train(toy.Bigrams(), toy.Made(), toy.spec(steps=12), "run", console=console)
+    assert load("run", checkpoint="newest").position.step == 12
+
+
 def test_complete_run_is_left_alone(toy, tmp_path, console):
     first = train(
         toy.Bigrams(), toy.Made(), toy.spec(), tmp_path / "r", console=console

@@ -28,8 +28,8 @@ class Bigrams:
     def init(self, key: jax.Array, batch: Batch) -> Params:
         assert batch["token"].ndim == 2
         # Not `jax.random.normal`: that would take longer to compile than all the rest.
-        start = jax.random.key_data(key)[-1] % 1000 + jnp.arange(2 * VOCABULARY * WIDTH)
-        first, second = jnp.cos(1.7 * start.astype(jnp.float32)).reshape(2, -1)
+        place = jnp.arange(2.0 * VOCABULARY * WIDTH) + _phase(key)
+        first, second = jnp.cos(1.7 * place).reshape(2, -1)
         return {
             "bigrams/~/embed": {"w": first.reshape(VOCABULARY, WIDTH)},
             "bigrams/~/read_out": {
@@ -44,8 +44,7 @@ class Bigrams:
         token, length = jnp.asarray(batch["token"]), jnp.asarray(batch["length"])
         hidden = params["bigrams/~/embed"]["w"][token[:, :-1]]
         if is_training and self.dropout:
-            phase = (jax.random.key_data(key)[-1] % 1000).astype(jnp.float32)
-            noise = jnp.cos(2.3 * jnp.arange(hidden.size) + phase)
+            noise = jnp.cos(2.3 * (jnp.arange(float(hidden.size)) + _phase(key)))
             kept = noise.reshape(hidden.shape) > 2 * self.dropout - 1
             hidden = jnp.where(kept, hidden, 0)
         read_out = params["bigrams/~/read_out"]
@@ -54,7 +53,8 @@ class Bigrams:
         nats = -jax.nn.log_softmax(logits.astype(jnp.float32))
         nats = jnp.take_along_axis(nats, token[:, 1:, None], axis=-1)[..., 0]
         counted = jnp.arange(LENGTH - 1)[None] < length[:, None]
-        weight = counted.sum(-1).astype(jnp.float32)
+        counted = counted.astype(jnp.float32)
+        weight = counted.sum(-1)
         per_token = jnp.sum(hidden.astype(jnp.float32) ** 2, -1)
         mean = jnp.sum(per_token * counted) / jnp.sum(weight)
         return Outcome(
@@ -62,6 +62,10 @@ class Bigrams:
             weight=weight,
             auxiliary={"size": 0.1 * mean} if self.auxiliary else {},
         )
+
+
+def _phase(key: jax.Array) -> jax.Array:
+    return (jax.random.key_data(key)[-1] % 1000).astype(jnp.float32)
 
 
 class Walk:
