@@ -6,7 +6,7 @@ Shapes: B examples in a batch, P pieces.
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -62,9 +62,22 @@ def evaluate(
       ValueError: the split holds no counted token, or a batch is larger than the
         first one.
     """
+    batches = data.evaluation(split)
+    return evaluate_batches(task, params, batches, split, precision=precision)
+
+
+def evaluate_batches(
+    task: Task,
+    params: Params,
+    batches: Iterable[Batch],
+    split: str,
+    *,
+    precision: str = "float32",
+) -> Evaluation:
+    """Returns what `evaluate` does, of batches that are called `split`."""
     nats: dict[int, float] = {}
     tokens: dict[int, float] = {}
-    for pieces, loss, weight in _outcomes(task, params, data, split, precision):
+    for pieces, loss, weight in _outcomes(task, params, batches, precision):
         for piece, l, w in zip(pieces, loss, weight, strict=True):
             nats[piece] = nats.get(piece, 0.0) + l
             tokens[piece] = tokens.get(piece, 0.0) + w
@@ -118,20 +131,20 @@ Rows = tuple[list[int], list[float], list[float]]
 
 
 def _outcomes(
-    task: Task, params: Params, data: Data, split: str, precision: str
+    task: Task, params: Params, batches: Iterable[Batch], precision: str
 ) -> Iterator[Rows]:
     """Yields the pieces, nats and tokens of each batch's examples."""
     num_rows, first_free = 0, 0
     waiting = None  # The device works on one batch while the next one is read.
-    for index, batch in enumerate(data.evaluation(split)):
+    for index, batch in enumerate(batches):
         arrays = dict(batch)
         size = len(next(iter(arrays.values())))
         num_rows = num_rows or size
         if size > num_rows:
             raise ValueError(
-                f"`data.evaluation({split!r})` must give batches no larger than its "
-                f"first, of {num_rows} examples; batch {index} has {size}. Only the "
-                "last batch may differ, and be smaller."
+                "`data.evaluation` must give batches no larger than its first, of "
+                f"{num_rows} examples; batch {index} has {size}. Only the last batch "
+                "may differ, and be smaller."
             )
         pieces = arrays.pop("piece", np.arange(first_free, first_free + size))
         first_free += size

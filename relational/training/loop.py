@@ -174,6 +174,7 @@ def _start(
             fingerprint=data.fingerprint,
             unlogged={},
             validation=None,
+            evaluated_step=None,
             best_step=None,
             best_loss=None,
         )

@@ -28,6 +28,9 @@ class Position:
     validation: Evaluation | None
     """The last evaluation."""
 
+    evaluated_step: int | None
+    """Step of the last evaluation."""
+
     best_step: int | None
     """Step of the checkpoint with the lowest validation loss."""
 
@@ -49,6 +52,7 @@ class Position:
             fingerprint=fields["fingerprint"],
             unlogged=fields["unlogged"],
             validation=None if validation is None else Evaluation(**validation),
+            evaluated_step=fields["evaluated_step"],
             best_step=fields["best_step"],
             best_loss=fields["best_loss"],
         )

@@ -10,14 +10,14 @@ Shapes: K batches in a step.
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 import numpy as np
 
 from relational.specs import TrainingSpec
 from relational.training.checkpoints import Checkpoints
-from relational.training.evaluation import evaluate
+from relational.training.evaluation import evaluate_batches
 from relational.training.failures import Interrupted
 from relational.training.metrics import (
     MetricsFile,
@@ -36,6 +36,10 @@ from relational.training.tensorboard import Events
 
 SPLIT = "validation"
 _STEPS_BEHIND = 2  # Steps that the device may be behind: enough to keep it busy.
+
+
+class _StopError(Exception):
+    """Somebody asked to stop."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -68,18 +72,33 @@ class Session:
         Raises:
           OSError, FloatingPointError, Interrupted: as `train` says.
         """
-        if self._step == 0:
+        try:
+            self._catch_up()
+            while self._step < self.training.steps:
+                self._take_step()
+                if self._is_due(self.training.log_every):
+                    self._log()
+                is_best = (
+                    self._is_due(self.training.evaluate_every) and self._evaluate()
+                )
+                if is_best or self._is_due(self.training.checkpoint_every):
+                    self._save()
+                self._heed()
+            self.checkpoints.wait()
+        except _StopError:
+            self._leave()
+
+    def _catch_up(self) -> None:
+        """Evaluates a new run, or one that was stopped before it was evaluated."""
+        is_due = self._is_due(self.training.evaluate_every)
+        if is_due and self.position.evaluated_step != self._step:
             self._evaluate()
-        while self._step < self.training.steps:
-            self._take_step()
-            if self._is_due(self.training.log_every):
-                self._log()
-            is_best = self._is_due(self.training.evaluate_every) and self._evaluate()
-            if is_best or self._is_due(self.training.checkpoint_every):
+            if self._step == self.training.steps:  # No later checkpoint will say it.
                 self._save()
-            if self.request.signal_number is not None:
-                self._leave()
-        self.checkpoints.wait()
+
+    def _heed(self) -> None:
+        if self.request.signal_number is not None:
+            raise _StopError
 
     def _is_due(self, every: int) -> bool:
         return self._step % every == 0 or self._step == self.training.steps
@@ -131,10 +150,10 @@ class Session:
         """Evaluates, and says whether the loss is the lowest so far."""
         self._read_reports()
         with self.progress.clock_stopped():
-            found = evaluate(
+            found = evaluate_batches(
                 self.task,
                 self.state.params,
-                self.data,
+                self._evaluation(),
                 SPLIT,
                 precision=self.training.precision,
             )
@@ -145,13 +164,20 @@ class Session:
         self.events.write(self._step, _scalars(row))
         best = self.position.best_loss
         is_best = self._step > 0 and (best is None or found.loss < best)
-        self.position = dataclasses.replace(self.position, validation=found)
+        self.position = dataclasses.replace(
+            self.position, validation=found, evaluated_step=self._step
+        )
         if is_best:
             self.position = dataclasses.replace(
                 self.position, best_step=self._step, best_loss=found.loss
             )
         self.progress.evaluated(self._step, found, is_best=is_best)
         return is_best
+
+    def _evaluation(self) -> Iterator[Batch]:
+        for batch in self.data.evaluation(SPLIT):
+            self._heed()  # A full evaluation may take longer than a stop may wait.
+            yield batch
 
     def _save(self) -> None:
         self._read_reports()
@@ -169,10 +195,13 @@ class Session:
             self._save()
         self.checkpoints.wait()
         assert self.request.signal_number is not None
+        if self._step:
+            where = f"after step {self._step} of {self.training.steps}"
+            kept = "The checkpoint of that step is saved: start the same run again to "
+        else:
+            where, kept = "before the first step", "Start the same run again to "
         raise Interrupted(
-            f"Stopped by {self.request.name} after step {self._step} of "
-            f"{self.training.steps}. The checkpoint of that step is saved: start the "
-            "same run again to go on.",
+            f"Stopped by {self.request.name} {where}. {kept}go on.",
             signal_number=self.request.signal_number,
         )
 

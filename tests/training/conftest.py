@@ -30,7 +30,9 @@ def start_toy() -> Callable[..., subprocess.Popen[str]]:
     """Starts `toy.py` as a program that computes as this process does."""
 
     def start(folder: Path, num_steps: int) -> subprocess.Popen[str]:
-        is_simple = not os.environ.get("RELATIONAL_TEST_OPTIMIZED")  # As tests/conftest.
+        is_simple = not os.environ.get(
+            "RELATIONAL_TEST_OPTIMIZED"
+        )  # As tests/conftest.
         return subprocess.Popen(
             [sys.executable, str(_PATH), str(folder), str(num_steps)],
             env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(is_simple))},

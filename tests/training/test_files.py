@@ -49,6 +49,7 @@ def test_position_survives_json(state):
         validation=Evaluation(
             split="validation", loss=1 / 3, standard_error=0.1, tokens=5, pieces=2
         ),
+        evaluated_step=5,
         best_step=5,
         best_loss=1 / 3,
     )
@@ -64,6 +65,7 @@ def test_position_takes_numpy_numbers():
         fingerprint="f",
         unlogged={},
         validation=None,
+        evaluated_step=None,
         best_step=None,
         best_loss=None,
     )

@@ -57,6 +57,36 @@ def test_resumed_run_is_bit_equal(toy, tmp_path, console, case):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("asked", [1, 2, 3])  # Before, at step 10, at the end.
+def test_stop_does_not_wait_for_an_evaluation(toy, tmp_path, console, asked):
+    """Each evaluation has 3 batches; the second of the one asked for is never read."""
+    evaluations = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Data(toy.Made):
+        def evaluation(self, split):
+            evaluations.append(0)
+            for batch in super().evaluation(split):
+                if len(evaluations) == asked:
+                    os.kill(os.getpid(), signal.SIGINT)
+                evaluations[-1] += 1
+                yield batch
+
+    task, step = toy.Bigrams(), 10 * (asked - 1)
+    where = f"after step {step} of 20" if step else "before the first step"
+    with pytest.raises(Interrupted, match=f"SIGINT {where}"):
+        train(task, Data(), toy.spec(), tmp_path / "parts", console=console)
+    assert evaluations[-1] <= 2
+    parts = train(task, toy.Made(), toy.spec(), tmp_path / "parts", console=console)
+    whole = train(task, toy.Made(), toy.spec(), tmp_path / "whole", console=console)
+    assert parts.run.metrics.read_text() == whole.run.metrics.read_text()
+    assert (parts.validation, parts.best_step) == (whole.validation, whole.best_step)
+    kept = [load(tmp_path / name).position for name in ("parts", "whole")]
+    assert dataclasses.replace(kept[0], unlogged={}) == dataclasses.replace(
+        kept[1], unlogged={}
+    )
+
+
 def test_resuming_compiles_nothing_again(toy, tmp_path, console):
     task, spec = toy.Bigrams(dropout=0.03), toy.spec()  # A value of this test's own.
     before = steps_module.update._cache_size()
