@@ -160,6 +160,40 @@ class Attention(hk.Module):
         heard, cache = rl.step(cache, position, **said.sides, **said.terms)
         return self._finish(graph, heard), cache
 
+    def weights(self, graph: rl.Graph) -> jax.Array:
+        """Returns how much each node listens to each other: [*lead, H, R, S].
+
+        The softmax of the scores over the edges that end in a node (Vaswani et al.
+        2017, equation 1); 0 where there is no edge. For looking at, on small graphs:
+        it computes edge by edge what `__call__` never stores.
+
+        Args:
+          graph: as for `__call__`.
+
+        Raises:
+          ValueError: as `rl.per_edge`, for graphs with too many edges.
+        """
+        said = self._say(graph, rank=graph.batch_axes)
+        edge_set = graph.edges[self.over]
+        num_receivers = graph.num_nodes(edge_set.receivers)
+        num_senders = graph.num_nodes(edge_set.senders)
+        scores = rl.per_edge(
+            edge_set.topology,
+            said.terms["score"],
+            relations=said.terms["relations"],
+            batch_axes=graph.batch_axes + 1,
+            **said.sides,
+        )  # [*lead, H, E]
+        senders, receivers = edge_set.topology.edges(num_receivers, num_senders)
+        lead = scores.shape[:-1]
+        largest = jnp.full((*lead, num_receivers), -jnp.inf, scores.dtype)
+        largest = largest.at[..., receivers].max(scores)
+        lifted = jnp.exp(scores - largest[..., receivers])
+        heard = jnp.zeros((*lead, num_receivers, num_senders), scores.dtype)
+        heard = heard.at[..., receivers, senders].add(lifted)  # Edges may be repeated.
+        total = heard.sum(axis=-1, keepdims=True)
+        return heard / jnp.where(total == 0, jnp.ones_like(total), total)
+
     def _say(self, graph: rl.Graph, rank: int) -> "_Said":
         """Returns arrays and terms as `rl.propagate` takes them."""
         edge_set = graph.edges[self.over]
@@ -173,7 +207,9 @@ class Attention(hk.Module):
         if CONTENT in self.score:
             senders["key"] = self._project(graph, edge_set.senders, "key", key_width)
         if CONTENT in self.message:
-            senders["value"] = self._project(graph, edge_set.senders, "value", key_width)
+            senders["value"] = self._project(
+                graph, edge_set.senders, "value", key_width
+            )
         relations = {}
         for name in dict.fromkeys((*self.score, *self.message)):
             if name != CONTENT:

@@ -1,0 +1,12 @@
+"""Decoding: a model's next tokens, drawn one after the other."""
+
+from relational.decoding.chorales import Composed as Composed
+from relational.decoding.chorales import compose as compose
+from relational.decoding.generate import Generated as Generated
+from relational.decoding.generate import generate as generate
+from relational.decoding.sampling import Sampling as Sampling
+from relational.decoding.sampling import draw as draw
+from relational.decoding.sampling import keep_top_k as keep_top_k
+from relational.decoding.sampling import keep_top_p as keep_top_p
+from relational.decoding.sampling import tempered as tempered
+from relational.decoding.sampling import without as without

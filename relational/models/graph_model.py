@@ -38,6 +38,8 @@ class Model:
       prefill: (params, caches, inputs, lengths [B]) -> (logits [B, N, V], caches).
       step: (params, caches, inputs of one node, position [B]) -> (logits [B, 1, V],
         caches).
+      weights: (params, inputs) -> for each attention, in order, [B, H, R, S]: how much
+        each node listens to each other. For looking at; needs memory for all pairs.
     """
 
     init: Callable[..., Any]
@@ -45,6 +47,7 @@ class Model:
     start: Callable[..., Caches]
     prefill: Callable[..., tuple[jax.Array, Caches]]
     step: Callable[..., tuple[jax.Array, Caches]]
+    weights: Callable[..., tuple[jax.Array, ...]]
 
 
 def build(spec: specs.ModelSpec) -> Model:
@@ -66,10 +69,16 @@ def build(spec: specs.ModelSpec) -> Model:
         def init(inputs: Inputs) -> jax.Array:
             return module(inputs, is_training=False)
 
-        return init, (module.__call__, module.start, module.prefill, module.step)
+        return init, (
+            module.__call__,
+            module.start,
+            module.prefill,
+            module.step,
+            module.weights,
+        )
 
     transformed = hk.multi_transform(methods)
-    call, start, prefill, step = transformed.apply
+    call, start, prefill, step, weights = transformed.apply
 
     def apply(params: Any, key: Any, inputs: Inputs, *, is_training: bool) -> jax.Array:
         return call(params, key, inputs, is_training=is_training)
@@ -85,6 +94,7 @@ def build(spec: specs.ModelSpec) -> Model:
         start=without_key(start),
         prefill=without_key(prefill),
         step=without_key(step),
+        weights=without_key(weights),
     )
 
 
@@ -146,6 +156,17 @@ class _GraphModel(hk.Module):
             return attention.step(caches[self._cache_of(index)], graph, position)
 
         return self._run(inputs, position[:, None], listen, 0.0)
+
+    def weights(self, inputs: Inputs) -> tuple[jax.Array, ...]:
+        """Returns how much nodes listen to each other, for each attention."""
+
+        def listen(
+            index: int, attention: blocks.Attention, graph: rl.Graph
+        ) -> tuple[rl.Graph, jax.Array]:
+            del index
+            return attention(graph), attention.weights(graph)
+
+        return self._run(inputs, None, listen, 0.0)[1]
 
     def _cache_of(self, index: int) -> int:
         """Returns which cache belongs to a layer: only attentions have one."""

@@ -1,0 +1,246 @@
+"""Sampling: from the logits of a model to one token.
+
+Each way of changing a distribution is a pure function on logits, and they compose. All
+of their numbers may be traced, so a program that is compiled once serves every
+temperature. A token that is ruled out has the logit minus infinity.
+
+Shapes: B batch, V vocabulary.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+_ALL = 2**31 - 1  # More than any vocabulary has.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is drawn: the logits are tempered, then cut to `top_k`, then `top_p`.
+
+    Attributes:
+      temperature: 1 is the model itself, less is bolder, 0 takes the likeliest token.
+      top_k: how many of the likeliest tokens may be drawn; None means all.
+      top_p: only the fewest likeliest tokens that together have this probability may
+        be drawn; None means all.
+
+    Raises:
+      ValueError: if a number is out of its range.
+
+    >>> logits = jnp.log(jnp.array([[0.5, 0.3, 0.2]]))
+    >>> jax.nn.softmax(Sampling(top_k=2)(logits)).round(3).tolist()
+    [[0.625, 0.375, 0.0]]
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+        if self.top_k is not None:
+            _check_top_k(self.top_k)
+        if self.top_p is not None:
+            _check_top_p(self.top_p)
+
+    def __call__(self, logits: Float[Array, "B V"]) -> Float[Array, "B V"]:
+        """Returns the logits of the distribution that is drawn from."""
+        return changed(logits, *self.numbers())
+
+    def numbers(self) -> tuple[Float[Array, ""], Int[Array, ""], Float[Array, ""]]:
+        """Returns temperature, k and p as arrays, with what keeps all for None."""
+        return (
+            jnp.asarray(self.temperature, jnp.float32),
+            jnp.asarray(_ALL if self.top_k is None else self.top_k, jnp.int32),
+            jnp.asarray(1.0 if self.top_p is None else self.top_p, jnp.float32),
+        )
+
+
+def changed(
+    logits: Float[Array, "B V"], temperature: ArrayLike, k: ArrayLike, p: ArrayLike
+) -> Float[Array, "B V"]:
+    """Returns `logits` after `tempered`, `keep_top_k` and `keep_top_p`, in this order.
+
+    >>> logits = jnp.log(jnp.array([[0.5, 0.3, 0.2]]))
+    >>> jax.nn.softmax(changed(logits, 1.0, 2, 0.6)).tolist()
+    [[1.0, 0.0, 0.0]]
+    """
+    return keep_top_p(keep_top_k(tempered(logits, temperature), k), p)
+
+
+def draw(keys: PRNGKeyArray, logits: Float[Array, "B V"]) -> Int[Array, " B"]:
+    """Draws a token for each row, with a key for each row.
+
+    So what is drawn for a piece does not depend on the pieces beside it.
+
+    Args:
+      keys: [B].
+      logits: [B, V], of any scale.
+
+    Returns:
+      Tokens, int32 [B].
+
+    >>> draw(jax.random.split(jax.random.key(0), 2), jnp.array([[0.0, -jnp.inf]] * 2))
+    Array([0, 0], dtype=int32)
+    """
+    drawn: Int[Array, " B"] = jax.vmap(jax.random.categorical)(keys, logits)
+    return drawn.astype(jnp.int32)
+
+
+def tempered(
+    logits: Float[Array, "B V"], temperature: ArrayLike
+) -> Float[Array, "B V"]:
+    """Divides logits by a temperature; at 0 only the likeliest token stays.
+
+    softmax(l / T)_v is proportional to softmax(l)_v^(1/T). Of equal logits, the lowest
+    token stays at 0.
+
+    Args:
+      logits: [B, V].
+      temperature: T, 0 or more.
+
+    Returns:
+      Logits [B, V], moved so that the largest is 0.
+
+    Raises:
+      ValueError: if `temperature` is a number below 0 or not finite.
+
+    >>> logits = jnp.log(jnp.array([[0.8, 0.2]]))
+    >>> jax.nn.softmax(tempered(logits, 0.5)).round(4).tolist()  # 0.64 : 0.04
+    [[0.9412, 0.0588]]
+    """
+    _check_temperature(temperature)
+    temperature = jnp.asarray(temperature, logits.dtype)
+    is_greedy = temperature == 0
+    fallen = logits - logits.max(axis=-1, keepdims=True)
+    divided = fallen / jnp.where(is_greedy, jnp.ones_like(temperature), temperature)
+    return jnp.where(is_greedy, keep_top_k(fallen, 1), divided)
+
+
+def keep_top_k(logits: Float[Array, "B V"], k: ArrayLike) -> Float[Array, "B V"]:
+    """Rules out all but the k likeliest tokens (Fan et al. 2018, section 5.4).
+
+    Of equal logits, the lowest tokens stay, so that k are kept exactly.
+
+    Args:
+      logits: [B, V].
+      k: 1 or more; as much as V keeps all.
+
+    Returns:
+      Logits [B, V].
+
+    Raises:
+      ValueError: if `k` is a number below 1 or no whole number.
+
+    >>> keep_top_k(jnp.array([[1.0, 3.0, 2.0]]), 2).tolist()
+    [[-inf, 3.0, 2.0]]
+    """
+    _check_top_k(k)
+    return jnp.where(_rank(logits) < jnp.asarray(k, jnp.int32), logits, -jnp.inf)
+
+
+def keep_top_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]:
+    """Rules out all but the nucleus (Holtzman et al. 2020, equation 2).
+
+    The nucleus is the smallest set of likeliest tokens with a probability of p or more
+    together. Of equal logits, the lowest tokens stay.
+
+    Args:
+      logits: [B, V].
+      p: above 0, at most 1; 1 keeps all.
+
+    Returns:
+      Logits [B, V].
+
+    Raises:
+      ValueError: if `p` is a number outside this range.
+
+    >>> keep_top_p(jnp.log(jnp.array([[0.25, 0.5, 0.25]])), 0.75).round(2).tolist()
+    [[-1.39, -0.69, -inf]]
+    """
+    _check_top_p(p)
+    p = jnp.asarray(p, logits.dtype)
+    probability = jax.nn.softmax(logits)
+    rank = _rank(logits)
+    order = jnp.argsort(-logits, axis=-1, stable=True)
+    sorted_ = jnp.take_along_axis(probability, order, axis=-1)
+    before = jnp.cumsum(sorted_, axis=-1) - sorted_  # Of all that are likelier.
+    is_in_nucleus = jnp.take_along_axis(before, rank, axis=-1) < p
+    # Sums of floats may reach 1 early, and the likeliest token stays at any p.
+    is_in_nucleus = is_in_nucleus | (rank == 0) | (p >= 1)
+    return jnp.where(is_in_nucleus, logits, -jnp.inf)
+
+
+def without(logits: Float[Array, "B V"], tokens: Sequence[int]) -> Float[Array, "B V"]:
+    """Rules tokens out.
+
+    Args:
+      logits: [B, V].
+      tokens: ids below V.
+
+    Returns:
+      Logits [B, V].
+
+    Raises:
+      ValueError: if a token is no id, or none would be left.
+
+    >>> without(jnp.array([[1.0, 3.0, 2.0]]), [1]).tolist()
+    [[1.0, -inf, 2.0]]
+    """
+    size = logits.shape[-1]
+    wrong = [token for token in tokens if not 0 <= token < size]
+    if wrong or len(set(tokens)) >= size:
+        raise ValueError(
+            f"`tokens` must be some of the ids 0 to {size - 1}, not all; got "
+            f"{list(tokens)[:8]}. The vocabulary has {size} tokens."
+        )
+    if not tokens:
+        return logits
+    return logits.at[:, jnp.asarray(tokens, jnp.int32)].set(-jnp.inf)
+
+
+def _rank(logits: Float[Array, "B V"]) -> Int[Array, "B V"]:
+    """Returns how many tokens come before each, from the likeliest down."""
+    order = jnp.argsort(-logits, axis=-1, stable=True)
+    return jnp.argsort(order, axis=-1)
+
+
+def _check_temperature(temperature: object) -> None:
+    if isinstance(temperature, jax.Array):
+        return  # It may be traced; a program's caller has looked at it.
+    if not _is_between(0, temperature, math.inf) or temperature == math.inf:
+        raise ValueError(
+            f"`temperature` must be a number of 0 or more; got {temperature}. 1 is the "
+            "model itself, 0 takes the likeliest token."
+        )
+
+
+def _check_top_k(k: object) -> None:
+    if isinstance(k, jax.Array):
+        return
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+        raise ValueError(
+            f"`top_k` must be a whole number of 1 or more; got {k}. Leave it out to "
+            "draw from all tokens."
+        )
+
+
+def _check_top_p(p: object) -> None:
+    if isinstance(p, jax.Array):
+        return
+    if not _is_between(0, p, 1) or p == 0:
+        raise ValueError(
+            f"`top_p` must be above 0 and at most 1; got {p}. 1 draws from all tokens."
+        )
+
+
+def _is_between(low: float, value: object, high: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return False
+    return bool(low <= value <= high)

@@ -1,0 +1,141 @@
+"""Each way of changing a distribution, against numbers worked out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from relational.decoding import (
+    Sampling,
+    draw,
+    keep_top_k,
+    keep_top_p,
+    tempered,
+    without,
+)
+
+QUARTERS = jnp.log(jnp.array([[0.125, 0.5, 0.25, 0.125]]))
+
+
+def _probability(logits: jax.Array) -> object:
+    """Compares like a list of numbers, up to rounding."""
+    return pytest.approx(np.asarray(jax.nn.softmax(logits))[0].tolist(), rel=1e-5)
+
+
+def test_a_temperature_of_one_changes_nothing() -> None:
+    assert _probability(tempered(QUARTERS, 1.0)) == [0.125, 0.5, 0.25, 0.125]
+
+
+def test_half_a_temperature_squares_the_odds() -> None:
+    # 1 : 16 : 4 : 1, over 22.
+    expected = [odds / 22 for odds in (1, 16, 4, 1)]
+    assert _probability(tempered(QUARTERS, 0.5)) == expected
+
+
+def test_twice_the_temperature_takes_the_root_of_the_odds() -> None:
+    odds = np.sqrt([1, 4, 2, 1])
+    expected = (odds / odds.sum()).tolist()
+    assert _probability(tempered(QUARTERS, 2.0)) == expected
+
+
+def test_at_temperature_zero_the_first_of_the_likeliest_is_certain() -> None:
+    logits = jnp.array([[1.0, 3.0, 3.0], [5.0, 1.0, 2.0]])
+    assert jax.nn.softmax(tempered(logits, 0.0)).tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_a_tiny_temperature_overflows_nothing() -> None:
+    assert _probability(tempered(QUARTERS, 1e-30)) == [0, 1, 0, 0]
+
+
+def test_top_k_keeps_k_even_among_equals() -> None:
+    assert _probability(keep_top_k(QUARTERS, 2)) == [0, 2 / 3, 1 / 3, 0]
+    assert _probability(keep_top_k(QUARTERS, 3)) == [1 / 7, 4 / 7, 2 / 7, 0]
+    assert keep_top_k(jnp.zeros([1, 4]), 2).tolist() == [[0, 0, -np.inf, -np.inf]]
+
+
+def test_top_k_of_more_than_there_are_keeps_all() -> None:
+    assert keep_top_k(QUARTERS, 9).tolist() == QUARTERS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("p", "kept"),
+    [(0.01, 1), (0.5, 1), (0.51, 2), (0.75, 2), (0.76, 3), (0.9, 4), (1.0, 4)],
+)
+def test_top_p_keeps_the_smallest_set_that_reaches_p(p: float, kept: int) -> None:
+    order = [1, 2, 0, 3]  # From the likeliest down; of equals the first.
+    finite = np.isfinite(np.asarray(keep_top_p(QUARTERS, p)))[0]
+    assert sorted(np.flatnonzero(finite)) == sorted(order[:kept])
+
+
+def test_a_top_p_of_one_keeps_even_what_floats_cannot_add() -> None:
+    logits = jnp.array([[0.0, -40.0, -60.0]])
+    assert keep_top_p(logits, 1.0).tolist() == logits.tolist()
+
+
+def test_all_three_are_taken_in_order() -> None:
+    # Tempered: 1 : 16 : 4 : 1. Two kept: 0.8 and 0.2. The nucleus of 0.8: the first.
+    how = Sampling(temperature=0.5, top_k=2, top_p=0.79)
+    assert _probability(how(QUARTERS)) == [0, 1, 0, 0]
+    how = Sampling(temperature=0.5, top_k=2, top_p=0.81)
+    assert _probability(how(QUARTERS)) == [0, 0.8, 0.2, 0]
+
+
+def test_what_is_forbidden_gets_no_probability() -> None:
+    assert _probability(without(QUARTERS, [1])) == [0.25, 0, 0.5, 0.25]
+
+
+def test_draws_follow_the_distribution() -> None:
+    keys = jax.random.split(jax.random.key(0), 4000)
+    drawn = draw(keys, jnp.tile(QUARTERS, (4000, 1)))
+    share = np.bincount(np.asarray(drawn), minlength=4) / 4000
+    # Three standard errors of a share are at most 3 sqrt(1/4 / 4000) = 0.024.
+    np.testing.assert_allclose(share, [0.125, 0.5, 0.25, 0.125], atol=0.024)
+
+
+def test_one_program_serves_all_temperatures() -> None:
+    @jax.jit
+    def both(logits, numbers):
+        return keep_top_p(
+            keep_top_k(tempered(logits, numbers[0]), numbers[1]), numbers[2]
+        )
+
+    for how in (Sampling(), Sampling(temperature=0.0), Sampling(top_k=1, top_p=0.3)):
+        np.testing.assert_allclose(
+            both(QUARTERS, how.numbers()), how(QUARTERS), rtol=1e-6
+        )
+    assert both._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            {"temperature": -1.0},
+            "`temperature` must be a number of 0 or more; got -1.0",
+        ),
+        ({"temperature": float("nan")}, "`temperature` .* got nan"),
+        ({"temperature": float("inf")}, "`temperature` .* got inf"),
+        ({"top_k": 0}, "`top_k` must be a whole number of 1 or more; got 0"),
+        ({"top_k": 2.5}, "`top_k` .* got 2.5"),
+        ({"top_k": float("inf")}, "`top_k` .* got inf"),
+        ({"top_p": 0.0}, "`top_p` must be above 0 and at most 1; got 0.0"),
+        ({"top_p": 1.5}, "`top_p` .* got 1.5"),
+        ({"top_p": float("nan")}, "`top_p` .* got nan"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(arguments, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Sampling(**arguments)
+
+
+def test_the_functions_refuse_as_well() -> None:
+    with pytest.raises(ValueError, match="`temperature`"):
+        tempered(QUARTERS, -0.1)
+    with pytest.raises(ValueError, match="`top_k`"):
+        keep_top_k(QUARTERS, 0)
+    with pytest.raises(ValueError, match="`top_p`"):
+        keep_top_p(QUARTERS, 2)
+    with pytest.raises(ValueError, match="`tokens` must be some of the ids 0 to 3"):
+        without(QUARTERS, [4])
+    with pytest.raises(ValueError, match="not all"):
+        without(QUARTERS, [0, 1, 2, 3])
