@@ -23,10 +23,12 @@ class Interrupted(KeyboardInterrupt):
 def naming(path: Path, purpose: str) -> Iterator[None]:
     """Turns an OSError of the block into one line that names `path` and the way out.
 
-    >>> with naming(Path("/proc/none"), "write the curves"):
-    ...     open("/proc/none", "w")
-    Traceback (most recent call last):
-    OSError: Cannot write the curves at `/proc/none`: No such file or directory. ...
+    >>> try:
+    ...     with naming(Path("run"), "write the curves"):
+    ...         raise OSError(28, "No space left on device")
+    ... except OSError as error:
+    ...     print(str(error)[:62])
+    Cannot write the curves at `run`: No space left on device. Wha
     """
     try:
         yield

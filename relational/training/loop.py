@@ -95,6 +95,35 @@ def train(
       FloatingPointError: a loss or gradient was not finite. The message names the
         step; the checkpoints are from before it.
       Interrupted: a SIGINT or SIGTERM came, and a checkpoint has been saved.
+
+    A model of one number, the mean of the data, which are all 3:
+
+    >>> import grain, numpy as np, tempfile
+    >>> from relational.specs import ConstantSpec
+    >>> from relational.training import Outcome
+    >>> class Mean:
+    ...     def init(self, key, batch):
+    ...         return {"mean": jax.numpy.zeros(())}
+    ...
+    ...     def outcome(self, params, key, batch, *, is_training):
+    ...         loss = (batch["x"] - params["mean"]) ** 2
+    ...         return Outcome(loss=loss, weight=jax.numpy.ones_like(loss))
+    >>> class Threes:
+    ...     fingerprint = "threes"
+    ...     batch = {"x": np.full(4, 3.0, np.float32)}
+    ...
+    ...     def training(self, seed):
+    ...         batches = grain.MapDataset.source([self.batch]).repeat()
+    ...         return iter(batches.to_iter_dataset())
+    ...
+    ...     def evaluation(self, split):
+    ...         return [self.batch]
+    >>> spec = TrainingSpec(steps=200, batch_size=4, schedule=ConstantSpec(rate=0.1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     quiet = rich.console.Console(quiet=True)
+    ...     result = train(Mean(), Threes(), spec, folder, console=quiet)
+    >>> round(float(result.params["mean"]), 1)
+    3.0
     """
     training = spec if isinstance(spec, TrainingSpec) else spec.training
     with contextlib.ExitStack() as stack:

@@ -30,13 +30,15 @@ def optimiser(training: TrainingSpec) -> optax.GradientTransformation:
     """Returns clipping by the global norm (where asked for), then the optimiser.
 
     >>> from relational.specs import AdamSpec, ConstantSpec, TrainingSpec
+    >>> schedule = ConstantSpec(rate=0.5)
     >>> spec = TrainingSpec(
-    ...     steps=1, optimizer=AdamSpec(), schedule=ConstantSpec(rate=0.5)
+    ...     steps=1, batch_size=1, optimizer=AdamSpec(), schedule=schedule
     ... )
     >>> weight = jnp.array(2.0)
     >>> adam = optimiser(spec)
-    >>> print(adam.update(weight, adam.init(weight), weight)[0])  # rate * sign
-    -0.5
+    >>> change, _ = adam.update(weight, adam.init(weight), weight)
+    >>> print(f"{change:.3f}")  # Adam's first is the rate against the sign.
+    -0.500
     """
 
     def of_count(count: Any) -> Rate:
