@@ -71,7 +71,7 @@ def topology(
     if block is not None:
         _draw_tiles(axes, shape, block)
     _dress(axes, _name(topology) if title is None else title)
-    found: Figure = axes.figure
+    found: Figure = axes.figure.figure  # Of a part of a figure, the whole.
     return found
 
 

@@ -1,0 +1,66 @@
+"""The notebooks run from top to bottom, and are shipped with their outputs."""
+
+import importlib.util
+import pathlib
+
+import nbformat
+import pytest
+
+DEMOS = pathlib.Path(__file__).parent.parent / "demos"
+NOTEBOOKS = sorted(DEMOS.glob("*.ipynb"))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A kernel that trains for a moment and compiles quickly."""
+    monkeypatch.setenv("NUM_STEPS", "3")
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+def execute(path):
+    spec = importlib.util.spec_from_file_location("execute", DEMOS / "execute.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.executed(path)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run(path, small):
+    notebook = execute(path)  # Raises where a cell does.
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    gaps = differences(notebook)
+    assert len(gaps) == len(differences(nbformat.read(path, as_version=4)))
+    assert max(gaps) < 1e-5
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_shipped_executed_and_small(path):
+    notebook = nbformat.read(path, as_version=4)
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert path.stat().st_size < 2**20
+
+
+def test_there_is_a_notebook():
+    assert NOTEBOOKS
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def differences(notebook):
+    """Returns the numbers that cells print after `largest difference:`."""
+    printed = "".join(
+        output.text
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if output.output_type == "stream"
+    )
+    lines = [line for line in printed.splitlines() if "largest difference:" in line]
+    return [float(line.rpartition(":")[2]) for line in lines]
