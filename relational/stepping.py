@@ -105,7 +105,7 @@ def prefill(cache: Cache, senders: Any, lengths: jax.Array | None = None) -> Cac
     batch = cache.positions.shape[0]
     if lengths is None:
         lengths = jnp.full(batch, count, jnp.int32)
-    slot = jnp.arange(cache.slots)
+    slot = jnp.arange(cache.slots)[None]
     # The latest node below the length that falls into each slot; negative if none.
     newest = lengths[:, None] - 1 - (lengths[:, None] - 1 - slot) % cache.slots
 
@@ -187,6 +187,8 @@ def _append(cache: Cache, position: jax.Array, senders: Any) -> Cache:
         return jax.vmap(one)(held, new.astype(held.dtype), slot)
 
     axis = cache.batch_axes
-    written = jax.tree.map(lambda held, new: write(held, new, axis), cache.senders, senders)
+    written = jax.tree.map(
+        lambda held, new: write(held, new, axis), cache.senders, senders
+    )
     positions = write(cache.positions, position[:, None], 1)
     return dataclasses.replace(cache, senders=written, positions=positions)

@@ -88,6 +88,7 @@ class Attention(hk.Module):
         *,
         dropout_rate: float = 0.0,
         lowering: Any = None,
+        listen: "Listen | None" = None,
     ) -> Any:
         """Returns the graph with the receivers' features replaced by what they heard.
 
@@ -96,12 +97,16 @@ class Attention(hk.Module):
             tuple has the node set `node` and the edge set `edge`.
           dropout_rate: of the weights; needs a key (`hk.next_rng_key`).
           lowering: as for `rl.propagate`.
+          listen: another way to hear what is said, as `step` has; by default
+            `rl.propagate` over the edge set.
         """
         if isinstance(graph, jraph.GraphsTuple):
             converted = rl.Graph.of(graph)
             result = self(converted, dropout_rate=dropout_rate, lowering=lowering)
             return result.to_graphs_tuple()
         said = self._say(graph, rank=graph.batch_axes)
+        if listen is not None:
+            return self._finish(graph, listen(said))
         dropout = None
         if dropout_rate:
             dropout = rl.Dropout(dropout_rate, hk.next_rng_key())
@@ -115,6 +120,7 @@ class Attention(hk.Module):
         )
         return self._finish(graph, heard)
 
+    @hk.transparent
     def start(self, graph: rl.Graph, *, length: int) -> rl.Cache:
         """Returns an empty cache for sequences of at most `length` nodes.
 
@@ -122,14 +128,18 @@ class Attention(hk.Module):
           graph: a graph of the right shapes, with one node or more.
           length: the longest sequence.
         """
-        said = self._say(graph, rank=graph.batch_axes)
-        return rl.start(
-            graph.edges[self.over].topology,
-            said.sides["senders"],
-            length=length,
-            batch_axes=graph.batch_axes + 1,
-        )
+        topology, axes = graph.edges[self.over].topology, graph.batch_axes + 1
+        caches = []
 
+        def listen(said: Said) -> jax.Array:
+            senders = said.sides["senders"]
+            caches.append(rl.start(topology, senders, length=length, batch_axes=axes))
+            return jnp.zeros_like(said.sides["receivers"]["query"])
+
+        self(graph, listen=listen)
+        return caches[0]
+
+    @hk.transparent
     def prefill(
         self, cache: rl.Cache, graph: rl.Graph, lengths: jax.Array | None = None
     ) -> tuple[rl.Graph, rl.Cache]:
@@ -143,9 +153,18 @@ class Attention(hk.Module):
         Returns:
           What `__call__` returns, and the cache after the prime.
         """
-        said = self._say(graph, rank=graph.batch_axes)
-        return self(graph), rl.prefill(cache, said.sides["senders"], lengths)
+        caches = []
 
+        def listen(said: Said) -> jax.Array:
+            caches.append(rl.prefill(cache, said.sides["senders"], lengths))
+            heard: jax.Array = rl.propagate(
+                cache.topology, batch_axes=cache.batch_axes, **said.sides, **said.terms
+            )
+            return heard
+
+        return self(graph, listen=listen), caches[0]
+
+    @hk.transparent
     def step(
         self, cache: rl.Cache, graph: rl.Graph, position: jax.Array
     ) -> tuple[rl.Graph, rl.Cache]:
@@ -156,10 +175,17 @@ class Attention(hk.Module):
           graph: a graph whose node set has one node, [*lead, 1, D].
           position: [batch], where each sequence stands.
         """
-        said = self._say(graph, rank=graph.batch_axes)
-        heard, cache = rl.step(cache, position, **said.sides, **said.terms)
-        return self._finish(graph, heard), cache
+        caches = []
 
+        def listen(said: Said) -> jax.Array:
+            heard: jax.Array
+            heard, after = rl.step(cache, position, **said.sides, **said.terms)
+            caches.append(after)
+            return heard
+
+        return self(graph, listen=listen), caches[0]
+
+    @hk.transparent
     def weights(self, graph: rl.Graph) -> jax.Array:
         """Returns how much each node listens to each other: [*lead, H, R, S].
 
@@ -173,28 +199,17 @@ class Attention(hk.Module):
         Raises:
           ValueError: as `rl.per_edge`, for graphs with too many edges.
         """
-        said = self._say(graph, rank=graph.batch_axes)
-        edge_set = graph.edges[self.over]
-        num_receivers = graph.num_nodes(edge_set.receivers)
-        num_senders = graph.num_nodes(edge_set.senders)
-        scores = rl.per_edge(
-            edge_set.topology,
-            said.terms["score"],
-            relations=said.terms["relations"],
-            batch_axes=graph.batch_axes + 1,
-            **said.sides,
-        )  # [*lead, H, E]
-        senders, receivers = edge_set.topology.edges(num_receivers, num_senders)
-        lead = scores.shape[:-1]
-        largest = jnp.full((*lead, num_receivers), -jnp.inf, scores.dtype)
-        largest = largest.at[..., receivers].max(scores)
-        lifted = jnp.exp(scores - largest[..., receivers])
-        heard = jnp.zeros((*lead, num_receivers, num_senders), scores.dtype)
-        heard = heard.at[..., receivers, senders].add(lifted)  # Edges may be repeated.
-        total = heard.sum(axis=-1, keepdims=True)
-        return heard / jnp.where(total == 0, jnp.ones_like(total), total)
+        found = []
 
-    def _say(self, graph: rl.Graph, rank: int) -> "_Said":
+        def listen(said: Said) -> jax.Array:
+            found.append(_weights(graph, graph.edges[self.over], said))
+            return jnp.zeros_like(said.sides["receivers"]["query"])
+
+        self(graph, listen=listen)
+        return found[0]
+
+    @hk.transparent
+    def _say(self, graph: rl.Graph, rank: int) -> "Said":
         """Returns arrays and terms as `rl.propagate` takes them."""
         edge_set = graph.edges[self.over]
         width = graph.features(edge_set.receivers).shape[-1]
@@ -226,7 +241,7 @@ class Attention(hk.Module):
             attributes = graph.attributes(node_set)
             for attribute in needed & set(attributes):
                 sides[attribute] = jnp.expand_dims(attributes[attribute], rank)
-        return _Said(
+        return Said(
             sides={"receivers": receivers, "senders": senders},
             terms={
                 "relations": relations,
@@ -246,6 +261,7 @@ class Attention(hk.Module):
             )
         return width // self.num_heads
 
+    @hk.transparent
     def _project(self, graph: rl.Graph, node_set: str, name: str, width: int) -> Any:
         x = graph.features(node_set)
         *lead, nodes, _ = x.shape
@@ -257,6 +273,7 @@ class Attention(hk.Module):
         split = layer(flat).reshape(*lead, nodes, self.num_heads, width)
         return jnp.moveaxis(split, -2, -3)  # [*lead, H, N, K]
 
+    @hk.transparent
     def _rows(self, name: str, edge_set: rl.EdgeSet, width: int, rank: int) -> Rows:
         relation = narrowed(edge_set.relations[name], edge_set.topology)
         heads = self.num_heads if self.tables == "per_head" else 1
@@ -272,6 +289,7 @@ class Attention(hk.Module):
                 tables[role] = table.reshape((1,) * rank + table.shape)
         return relation.rows(**tables)
 
+    @hk.transparent
     def _finish(self, graph: rl.Graph, heard: jax.Array) -> rl.Graph:
         receivers = graph.edges[self.over].receivers
         width = graph.features(receivers).shape[-1]
@@ -283,11 +301,36 @@ class Attention(hk.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Said:
+class Said:
     """What nodes bring along, and what edges say of it."""
 
     sides: Mapping[str, Any]
     terms: Mapping[str, Any]
+
+
+def _weights(graph: rl.Graph, edge_set: rl.EdgeSet, said: Said) -> jax.Array:
+    """Returns the softmax of all scores, [*lead, H, R, S], edge by edge."""
+    num_receivers = graph.num_nodes(edge_set.receivers)
+    num_senders = graph.num_nodes(edge_set.senders)
+    scores = rl.per_edge(
+        edge_set.topology,
+        said.terms["score"],
+        relations=said.terms["relations"],
+        batch_axes=graph.batch_axes + 1,
+        **said.sides,
+    )  # [*lead, H, E]
+    senders, receivers = edge_set.topology.edges(num_receivers, num_senders)
+    lead = scores.shape[:-1]
+    largest = jnp.full((*lead, num_receivers), -jnp.inf, scores.dtype)
+    largest = largest.at[..., receivers].max(scores)
+    lifted = jnp.exp(scores - largest[..., receivers])
+    heard = jnp.zeros((*lead, num_receivers, num_senders), scores.dtype)
+    heard = heard.at[..., receivers, senders].add(lifted)  # Edges may be repeated.
+    total = heard.sum(axis=-1, keepdims=True)
+    return heard / jnp.where(total == 0, jnp.ones_like(total), total)
+
+
+Listen = Callable[[Said], jax.Array]
 
 
 def narrowed(relation: Relation, topology: Topology) -> Relation:

@@ -76,7 +76,9 @@ def sinusoids(
         exponent = jnp.arange(pairs) / pairs
     else:
         exponent = jnp.arange(pairs) / max(1, pairs - 1)
-    angles = positions[..., None] * jnp.exp(-math.log(_BASE) * exponent)
+    angles = jnp.einsum(
+        "...,w->...w", positions.astype(jnp.float32), jnp.exp(-math.log(_BASE) * exponent)
+    )
     both = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     if layout == "halves":
         both = jnp.moveaxis(both, -1, -2)

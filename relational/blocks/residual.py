@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
 
 import relational as rl
+from relational.aggregators import keep_scale
 
 _EPSILON = 1e-6  # Tensor2Tensor, layer_norm_compute.
 
@@ -62,8 +64,15 @@ def norm(x: jax.Array, name: str) -> jax.Array:
 
 
 def dropout(x: jax.Array, rate: float) -> jax.Array:
-    """Returns x with entries dropped; itself where the rate is 0."""
+    """Returns x with entries dropped and the others scaled; itself at rate 0.
+
+    The choice is the counter hash of `rl.Dropout`: threefry bits for every entry took
+    as long as the dense layers beside it.
+    """
     if not rate:
         return x
-    result: jax.Array = hk.dropout(hk.next_rng_key(), rate, x)
-    return result
+    seed = jax.random.key_data(hk.next_rng_key()).reshape(-1)[-2:]
+    flat = x.reshape(-1, x.shape[-1])
+    rows, columns = (jnp.arange(size, dtype=jnp.int32) for size in flat.shape)
+    scale = keep_scale(rate, seed, jnp.uint32(0), rows[:, None], columns[None])
+    return (flat * scale.astype(x.dtype)).reshape(x.shape)

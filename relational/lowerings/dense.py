@@ -121,11 +121,13 @@ class Part(NamedTuple):
             ),
             self.shift,
         )
-        sums = jax.tree.map(
-            jnp.add,
-            aggregator.reshift(self.sums, self.shift, shift),
-            aggregator.reshift(other.sums, other.shift, shift),
-        )
+
+        def moved(part: Part) -> Any:
+            # Sums of nothing stay nothing: moving them far would make infinities.
+            old = jnp.where(part.heard[spread], part.shift, shift)
+            return aggregator.reshift(part.sums, old, shift)
+
+        sums = jax.tree.map(jnp.add, moved(self), moved(other))
         return Part(shift, sums, heard)
 
 
@@ -200,7 +202,9 @@ class Tile:
             weight = aggregator.weight(score, shift[:, None])
         else:
             weight = jnp.broadcast_to(aggregator.weight(None, None), self.shape)
-            weight = weight.astype(dtype) if mask is None else jnp.where(mask, weight, 0)
+            weight = (
+                weight.astype(dtype) if mask is None else jnp.where(mask, weight, 0)
+            )
         spoken = weight
         if self.problem.dropout_rate:
             receiver, sender = self.ends()
@@ -265,7 +269,9 @@ class Tile:
     def _plain(self, term: Term, held: list[Any], ends: frozenset[str]) -> Any:
         sides = [frozenset({side}) for side in ("receiver", "sender") if side in ends]
         value = term.over(held, self._leaves(), *sides)
-        missing = [at for at, side in enumerate(("receiver", "sender")) if side not in ends]
+        missing = [
+            at for at, side in enumerate(("receiver", "sender")) if side not in ends
+        ]
         return jnp.expand_dims(value, missing)
 
     def label(self, name: str) -> Any:
@@ -314,7 +320,10 @@ class Tile:
         return problem.rows_at(name, self.operands, label), None, None
 
     def _spread_labels(self, term: Term, held: list[Any], name: str) -> Any:
-        if not self._is_banded(name) and self.problem.relations[name].num_labels is None:
+        if (
+            not self._is_banded(name)
+            and self.problem.relations[name].num_labels is None
+        ):
             rows = self.problem.rows_at(name, self.operands, self.label(name))
             both = frozenset({name})
             leaves = self._leaves() | {name: rows}
@@ -355,14 +364,19 @@ class Tile:
 
             return jax.vmap(listen)(weight, *leaves["receiver"])
         named = depends & set(self.problem.relations)
-        if len(depends) == 1 and self.problem.relations[min(named)].num_labels is not None:
+        if (
+            len(depends) == 1
+            and self.problem.relations[min(named)].num_labels is not None
+        ):
             return self._contract_labels(term, held, weight, min(named))
         value = jnp.broadcast_to(
             self._pairs(term, held), (*self.shape, *term.shape)
         ).astype(weight.dtype)
         return jnp.einsum("rs,rs...->r...", weight, value)
 
-    def _contract_labels(self, term: Term, held: list[Any], weight: Any, name: str) -> Any:
+    def _contract_labels(
+        self, term: Term, held: list[Any], weight: Any, name: str
+    ) -> Any:
         """Adds weights by label first, then takes one product with the table."""
         rows, spread, labels = self._rows(name)
         value = term.over(held, {name: rows}, frozenset({name}))
@@ -429,7 +443,7 @@ def _shift(aggregator: Aggregator, message: Any, mask: Any) -> Any:
     heard = mask.sum(axis=1)
     if aggregator.shift_by == "mean":
         total = jnp.where(mask, message, 0).sum(axis=1)
-        return total / jnp.maximum(heard, 1)
+        return total / jnp.maximum(heard, 1).astype(total.dtype)
     extreme: dict[str | None, tuple[Callable[..., Any], float]] = {
         "max": (jnp.max, _MASKED),
         "min": (jnp.min, -_MASKED),

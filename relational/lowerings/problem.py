@@ -202,7 +202,9 @@ def with_positions(problem: Problem, operands: Operands) -> Operands:
         if side.position is not None:
             return side
         ones = (1,) * problem.batch_axes
-        return side._replace(position=jnp.arange(count, dtype=jnp.int32).reshape(*ones, -1))
+        return side._replace(
+            position=jnp.arange(count, dtype=jnp.int32).reshape(*ones, -1)
+        )
 
     return operands._replace(
         receiver=fill(operands.receiver, problem.num_receivers),

@@ -78,9 +78,7 @@ class Tiles:
     def plan(self, problem: Problem) -> list["Row"]:
         """Returns the blocks of receivers with the senders that each takes."""
         block = self.block or _block(problem)
-        return rows(
-            problem.topology, problem.num_receivers, problem.num_senders, block
-        )
+        return rows(problem.topology, problem.num_receivers, problem.num_senders, block)
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -172,7 +170,9 @@ class _Split:
     def divide(self, operands: Any) -> tuple[list[Any], list[Any]]:
         leaves = self.treedef.flatten_up_to(operands)
         pairs = list(zip(leaves, self.moving, strict=True))
-        return [x for x, moves in pairs if moves], [x for x, moves in pairs if not moves]
+        return [x for x, moves in pairs if moves], [
+            x for x, moves in pairs if not moves
+        ]
 
     def join(self, moving: list[Any], fixed: list[Any]) -> Any:
         sources = {True: iter(moving), False: iter(fixed)}
@@ -180,7 +180,9 @@ class _Split:
         return jax.tree.unflatten(self.treedef, leaves)
 
 
-def _value(work: _Work, split: _Split, moving: list[Any], fixed: list[Any]) -> list[Any]:
+def _value(
+    work: _Work, split: _Split, moving: list[Any], fixed: list[Any]
+) -> list[Any]:
     return _forward(work, split, moving, fixed)[0]
 
 
@@ -249,7 +251,9 @@ def _starts(run: list[Row]) -> tuple[Any, Any]:
     return jnp.asarray(starts[:, 0]), jnp.asarray(starts[:, 1])
 
 
-def _parts(work: _Work, row: Row, cut: Operands, shifts: list[Any] | None) -> list[Part]:
+def _parts(
+    work: _Work, row: Row, cut: Operands, shifts: list[Any] | None
+) -> list[Part]:
     """Returns what a row of tiles contributes, for each aggregator."""
     found = []
     for index, aggregator in enumerate(work.problem.aggregators):
@@ -282,7 +286,9 @@ def _spans(operands: Operands, row: Row, starts: Any) -> Operands:
     def mark(part: Any, span: Any) -> Any:
         return jax.tree.map(lambda _: _Span(*span), part)
 
-    marked = {name: mark(getattr(operands, name), ((), ())) for name in operands._fields}
+    marked = {
+        name: mark(getattr(operands, name), ((), ())) for name in operands._fields
+    }
     marked["receiver"] = mark(operands.receiver, receiver)
     marked["sender"] = mark(operands.sender, sender)
     marked["pair"] = mark(operands.pair, both)

@@ -22,6 +22,7 @@ from relational.models.named import relation_of, topology_of
 Inputs = Mapping[str, Mapping[str, Any]]
 Caches = tuple[rl.Cache, ...]
 _Listen = Callable[[int, blocks.Attention, rl.Graph], tuple[rl.Graph, Any]]
+_Stepped = tuple[jax.Array, Caches]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,31 +67,50 @@ def build(spec: specs.ModelSpec) -> Model:
     def methods() -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
         module = _GraphModel(spec)
 
-        def init(inputs: Inputs) -> jax.Array:
-            return module(inputs, is_training=False)
+        def call(inputs: Inputs, *, is_training: bool = False) -> jax.Array:
+            rate = spec.dropout if is_training else 0.0
 
-        return init, (
-            module.__call__,
-            module.start,
-            module.prefill,
-            module.step,
-            module.weights,
-        )
+            def listen(
+                index: int, attention: blocks.Attention, graph: rl.Graph
+            ) -> tuple[rl.Graph, None]:
+                own = module.attentions[index].dropout
+                own = rate if own is None else own * is_training
+                return attention(graph, dropout_rate=own), None
+
+            return module(inputs, listen, rate=rate)[0]
+
+        def start(inputs: Inputs, length: int) -> Caches:
+            return module(inputs, lambda _, attention, graph: (
+                attention(graph), attention.start(graph, length=length)
+            ))[1]
+
+        def prefill(caches: Caches, inputs: Inputs, lengths: jax.Array) -> _Stepped:
+            return module(inputs, lambda index, attention, graph: attention.prefill(
+                caches[index], graph, lengths
+            ))
+
+        def step(caches: Caches, inputs: Inputs, position: jax.Array) -> _Stepped:
+            return module(inputs, lambda index, attention, graph: attention.step(
+                caches[index], graph, position
+            ), positions=position[:, None])
+
+        def weights(inputs: Inputs) -> tuple[jax.Array, ...]:
+            return module(
+                inputs,
+                lambda _, attention, graph: (attention(graph), attention.weights(graph)),
+            )[1]
+
+        return call, (call, start, prefill, step, weights)
 
     transformed = hk.multi_transform(methods)
     call, start, prefill, step, weights = transformed.apply
 
-    def apply(params: Any, key: Any, inputs: Inputs, *, is_training: bool) -> jax.Array:
-        return call(params, key, inputs, is_training=is_training)
-
     def without_key(method: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda params, *arguments, **named: method(
-            params, None, *arguments, **named
-        )
+        return lambda params, *arguments: method(params, None, *arguments)
 
     return Model(
         init=transformed.init,
-        apply=apply,
+        apply=call,
         start=without_key(start),
         prefill=without_key(prefill),
         step=without_key(step),
@@ -105,76 +125,27 @@ class _GraphModel(hk.Module):
         super().__init__(name="model")
         self.spec = spec
         self.layers = [block for block in spec.blocks for _ in range(block.repeat)]
+        self.attentions = [
+            layer.attention for layer in self.layers if layer.attention is not None
+        ]
 
-    def __call__(self, inputs: Inputs, *, is_training: bool) -> jax.Array:
-        """Returns logits [B, N, V] of the set that is read out."""
-        rate = self.spec.dropout if is_training else 0.0
+    def __call__(
+        self,
+        inputs: Inputs,
+        listen: _Listen,
+        *,
+        rate: float = 0.0,
+        positions: Any = None,
+    ) -> _Stepped:
+        """Returns logits [B, N, V] of the set that is read out, and all extras.
 
-        def listen(
-            index: int, attention: blocks.Attention, graph: rl.Graph
-        ) -> tuple[rl.Graph, None]:
-            own = self.layers[index].attention
-            assert own is not None
-            weights_rate = rate if own.dropout is None or not rate else own.dropout
-            if is_training and own.dropout is not None:
-                weights_rate = own.dropout
-            return attention(graph, dropout_rate=weights_rate), None
-
-        return self._run(inputs, None, listen, rate)[0]
-
-    def start(self, inputs: Inputs, length: int) -> Caches:
-        """Returns an empty cache for each attention."""
-
-        def listen(
-            index: int, attention: blocks.Attention, graph: rl.Graph
-        ) -> tuple[rl.Graph, rl.Cache]:
-            del index
-            return attention(graph), attention.start(graph, length=length)
-
-        return self._run(inputs, None, listen, 0.0)[1]
-
-    def prefill(
-        self, caches: Caches, inputs: Inputs, lengths: jax.Array
-    ) -> tuple[jax.Array, Caches]:
-        """Takes a prime in one parallel pass."""
-
-        def listen(
-            index: int, attention: blocks.Attention, graph: rl.Graph
-        ) -> tuple[rl.Graph, rl.Cache]:
-            return attention.prefill(caches[self._cache_of(index)], graph, lengths)
-
-        return self._run(inputs, None, listen, 0.0)
-
-    def step(
-        self, caches: Caches, inputs: Inputs, position: jax.Array
-    ) -> tuple[jax.Array, Caches]:
-        """Takes one node of each sequence."""
-
-        def listen(
-            index: int, attention: blocks.Attention, graph: rl.Graph
-        ) -> tuple[rl.Graph, rl.Cache]:
-            return attention.step(caches[self._cache_of(index)], graph, position)
-
-        return self._run(inputs, position[:, None], listen, 0.0)
-
-    def weights(self, inputs: Inputs) -> tuple[jax.Array, ...]:
-        """Returns how much nodes listen to each other, for each attention."""
-
-        def listen(
-            index: int, attention: blocks.Attention, graph: rl.Graph
-        ) -> tuple[rl.Graph, jax.Array]:
-            del index
-            return attention(graph), attention.weights(graph)
-
-        return self._run(inputs, None, listen, 0.0)[1]
-
-    def _cache_of(self, index: int) -> int:
-        """Returns which cache belongs to a layer: only attentions have one."""
-        return sum(layer.attention is not None for layer in self.layers[:index])
-
-    def _run(
-        self, inputs: Inputs, positions: Any, listen: _Listen, rate: float
-    ) -> tuple[jax.Array, tuple[Any, ...]]:
+        Args:
+          inputs: integer arrays of each node set.
+          listen: (index of the attention, the block, the graph) -> the graph after
+            it, and an extra such as a cache.
+          rate: of dropout.
+          positions: [B, N] where nodes do not stand at 0, 1, 2, ...
+        """
         tables = {
             name: blocks.Embedding(
                 vocabulary=node.vocabulary,
@@ -184,16 +155,16 @@ class _GraphModel(hk.Module):
             for name, node in self.spec.nodes.items()
         }
         graph = self._graph(inputs, positions, tables, rate)
-        extras = []
+        extras: list[Any] = []
         for index, layer in enumerate(self.layers):
-            graph, extra = self._layer(index, layer, graph, listen, rate)
-            extras.extend([extra] if layer.attention is not None else [])
+            graph = self._layer(index, layer, graph, listen, rate, extras)
         node = self.spec.read_out.node
         features = graph.features(node)
         if self.spec.normalization == "pre":
             features = norm(features, "final_norm")
         return self._read_out(features, tables[node]), tuple(extras)
 
+    @hk.transparent
     def _graph(
         self,
         inputs: Inputs,
@@ -221,6 +192,7 @@ class _GraphModel(hk.Module):
         }
         return rl.Graph(nodes=nodes, edges=edges, batch_axes=1)
 
+    @hk.transparent
     def _layer(
         self,
         index: int,
@@ -228,9 +200,9 @@ class _GraphModel(hk.Module):
         graph: rl.Graph,
         listen: _Listen,
         rate: float,
-    ) -> tuple[rl.Graph, Any]:
+        extras: list[Any],
+    ) -> rl.Graph:
         node_set = self.spec.read_out.node
-        extra = None
         if layer.attention is not None:
             own = layer.attention
             node_set = self.spec.edges[own.over].receiver_set
@@ -247,9 +219,10 @@ class _GraphModel(hk.Module):
             wrap = blocks.Residual(self.spec.normalization, node_set, rate)
             graph, extra = wrap(
                 graph,
-                lambda inner: listen(index, attention, inner),
+                lambda inner: listen(len(extras), attention, inner),
                 f"layer_{index}_attention_norm",
             )
+            extras.append(extra)
         if layer.feed_forward is not None:
             feed_forward = blocks.FeedForward(
                 width=layer.feed_forward.width,
@@ -262,8 +235,9 @@ class _GraphModel(hk.Module):
                 lambda inner: (feed_forward(inner, node_set), None),
                 f"layer_{index}_feed_forward_norm",
             )
-        return graph, extra
+        return graph
 
+    @hk.transparent
     def _read_out(self, features: jax.Array, table: blocks.Embedding) -> jax.Array:
         if self.spec.read_out.tied and features.shape[-1] == table.width:
             return table.read_out(features)

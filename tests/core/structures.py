@@ -118,12 +118,16 @@ class Structure:
             "label_value": normal(1, 1, 5, 3),
         }
         fixed = {
-            "receiver_pitch": jnp.asarray(rng.integers(0, 9, (batch, 1, self.receivers))),
+            "receiver_pitch": jnp.asarray(
+                rng.integers(0, 9, (batch, 1, self.receivers))
+            ),
             "sender_pitch": jnp.asarray(rng.integers(0, 9, (batch, 1, self.senders))),
             "labels": jnp.asarray(
                 rng.integers(-1, 6, (batch, 1, self.receivers, self.senders))
             ),
-            "segments": jnp.asarray(np.sort(rng.integers(0, 4, (batch, 1, self.senders)))),
+            "segments": jnp.asarray(
+                np.sort(rng.integers(0, 4, (batch, 1, self.senders)))
+            ),
             "length": jnp.asarray(rng.integers(0, self.senders + 1, (batch, 1))),
             "key": jax.random.key(seed),
         }
@@ -241,7 +245,9 @@ STRUCTURES = (
         message=(gated, own, everything),
         relations=("offset",),
     ),
-    Structure("sum of senders", lambda _: rl.Causal(), aggregator=rl.Sum(), **_SENDER_ONLY),
+    Structure(
+        "sum of senders", lambda _: rl.Causal(), aggregator=rl.Sum(), **_SENDER_ONLY
+    ),
     Structure(
         "mean, gated, transposed band",
         lambda _: rl.Band(before=4).T,

@@ -1,0 +1,141 @@
+"""Aggregators agree with NumPy, merge exactly, and stay finite where nobody speaks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import relational as rl
+from relational.lowerings.dense import Part
+
+GRAPH = rl.Edges([0, 1, 2, 2, 3, 3], [0, 0, 0, 1, 1, 1], num_receivers=3, num_senders=4)
+VALUES = np.array([[1.0, -2.0], [4.0, 0.5], [4.0, 3.0], [-1.0, 3.0]], np.float32)
+EXPECTED = {
+    rl.Sum(): lambda rows: rows.sum(axis=0),
+    rl.Mean(): lambda rows: rows.mean(axis=0),
+    rl.Max(): lambda rows: rows.max(axis=0),
+    rl.Min(): lambda rows: rows.min(axis=0),
+    rl.Std(): lambda rows: rows.std(axis=0),
+    rl.LogSumExp(): lambda rows: np.log(np.exp(rows).sum(axis=0)),
+}
+
+
+@pytest.mark.parametrize("aggregator", EXPECTED, ids=lambda each: type(each).__name__)
+def test_aggregators_agree_with_numpy(aggregator):
+    found = rl.propagate(
+        GRAPH, senders=VALUES, message=lambda sender: sender, aggregator=aggregator
+    )
+    wanted = EXPECTED[aggregator]
+    np.testing.assert_allclose(found[0], wanted(VALUES[[0, 1, 2]]), atol=1e-6)
+    np.testing.assert_allclose(found[1], wanted(VALUES[[2, 3, 3]]), atol=1e-6)
+    np.testing.assert_array_equal(found[2], [0, 0])
+
+
+def test_log_sum_exp_states_its_value_where_nobody_speaks():
+    found = rl.propagate(
+        GRAPH,
+        senders=VALUES,
+        message=lambda sender: sender,
+        aggregator=rl.LogSumExp(unreached=-1e9),
+    )
+    np.testing.assert_array_equal(found[2], [-1e9, -1e9])
+
+
+@pytest.mark.parametrize(
+    "lowering", [rl.lowerings.Edges(), rl.lowerings.Dense()], ids=lambda each: each.name
+)
+def test_tied_maxima_share_the_gradient(lowering):
+    def top(values):
+        return rl.propagate(
+            rl.Complete(),
+            num_receivers=1,
+            senders=values,
+            message=lambda sender: sender,
+            aggregator=rl.Max(),
+            lowering=lowering,
+        ).sum()
+
+    np.testing.assert_array_equal(
+        jax.grad(top)(jnp.array([3.0, 1.0, 3.0])), [0.5, 0, 0.5]
+    )
+
+
+@pytest.mark.parametrize(
+    "aggregator", [*EXPECTED, rl.Softmax()], ids=lambda each: type(each).__name__
+)
+def test_gradients_are_finite_where_nobody_speaks_or_all_say_the_same(aggregator):
+    def total(values):
+        return rl.propagate(
+            rl.Causal() - rl.Self(),
+            senders=values,
+            message=lambda sender: sender,
+            score=(lambda sender: sender) if aggregator.hears_score else None,
+            aggregator=aggregator,
+        ).sum()
+
+    assert jnp.isfinite(jax.grad(total)(jnp.ones(4))).all()
+
+
+@pytest.mark.parametrize("aggregator", EXPECTED, ids=lambda each: type(each).__name__)
+def test_parts_merge_to_the_whole(aggregator):
+    rows = jnp.asarray(VALUES)[None]  # One receiver.
+
+    def part(columns):
+        message = rows[:, columns]
+        if aggregator.shift_of is None:
+            shift = None
+            lifted = aggregator.lift(None, message, None)
+            lifted["total"] = jnp.broadcast_to(lifted["total"], message.shape[:2])
+        else:
+            reduce = {"max": jnp.max, "min": jnp.min, "mean": jnp.mean}
+            shift = reduce[aggregator.shift_by](message, axis=1)
+            lifted = aggregator.lift(None, message, shift[:, None])
+        sums = jax.tree.map(lambda leaf: leaf.sum(axis=1), lifted)
+        return Part(shift, sums, jnp.array([True]))
+
+    merged = part(slice(0, 1)).merge(part(slice(1, 4)), aggregator)
+    found = aggregator.finish(merged.sums, merged.shift)
+    np.testing.assert_allclose(found[0], EXPECTED[aggregator](VALUES), atol=1e-6)
+
+
+def test_a_part_that_heard_nothing_has_no_say_in_the_shift():
+    def part(scores, heard):
+        shift = jnp.array([max(scores)] if heard else [0.0])
+        weight = jnp.exp(jnp.array([scores]) - shift[:, None]) * float(heard)
+        sums = {
+            "total": weight.sum(axis=1),
+            "message": weight @ jnp.ones((len(scores), 1)),
+        }
+        return Part(shift, sums, jnp.array([heard]))
+
+    merged = part([-300.0, -301.0], True).merge(part([5.0], False), rl.Softmax())
+    found = rl.Softmax().finish(merged.sums, merged.shift)
+    np.testing.assert_allclose(found, [[1.0]])
+
+
+def test_a_tuple_of_aggregators_gives_a_tuple():
+    mean, top = rl.propagate(
+        GRAPH,
+        senders=VALUES,
+        message=lambda sender: sender,
+        aggregator=(rl.Mean(), rl.Max()),
+    )
+    np.testing.assert_allclose(mean[0], VALUES[:3].mean(axis=0))
+    np.testing.assert_allclose(top[0], VALUES[:3].max(axis=0))
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    def heard(key):
+        return rl.propagate(
+            rl.Complete(),
+            num_receivers=300,
+            senders=jnp.ones((300, 1)),
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+            dropout=rl.Dropout(0.25, key),
+        )
+
+    found = heard(jax.random.key(0)) * 0.75  # How many of 300 were kept.
+    assert abs(float(found.mean()) / 300 - 0.75) < 0.005
+    assert float(found.std()) < 3 * np.sqrt(300 * 0.75 * 0.25)
+    assert not np.array_equal(found, heard(jax.random.key(1)) * 0.75)

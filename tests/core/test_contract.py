@@ -1,0 +1,404 @@
+"""The contract of `propagate`: transformations, operands, names, counts, errors."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import relational as rl
+
+L = rl.lowerings
+LOWERINGS = [L.Edges(), L.Dense(), L.Tiles(block=4)]
+each_lowering = pytest.mark.parametrize("lowering", LOWERINGS, ids=lambda low: low.name)
+
+
+def attend(x, rows, lowering=None, topology=None, **more):
+    return rl.propagate(
+        topology or rl.Causal(),
+        receivers=x,
+        senders=x,
+        relations={"offset": rl.Offset(clip=2).rows(key=rows)},
+        score=[
+            lambda receiver, sender: rl.dot(receiver, sender),
+            lambda receiver, offset: rl.dot(receiver, offset.key),
+        ],
+        message=lambda sender: sender,
+        aggregator=rl.Softmax(),
+        lowering=lowering,
+        **more,
+    )
+
+
+X = jax.random.normal(jax.random.key(0), (9, 4))
+ROWS = jax.random.normal(jax.random.key(1), (5, 4))
+
+
+@each_lowering
+def test_transformations_change_nothing(lowering):
+    def total(x, rows):
+        return jnp.sin(attend(x, rows, lowering)).sum()
+
+    value, slope = jax.value_and_grad(total)(X, ROWS)
+    np.testing.assert_allclose(jax.jit(total)(X, ROWS), value, rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.grad(jax.checkpoint(total))(X, ROWS), slope, atol=1e-5
+    )
+    many = jnp.stack([X, 2 * X])
+    batched = jax.jit(jax.vmap(jax.grad(total), (0, None)))(many, ROWS)
+    np.testing.assert_allclose(batched[0], slope, atol=1e-5)
+    grown = jax.grad(lambda many: jax.vmap(total, (0, None))(many, ROWS).sum())(many)
+    np.testing.assert_allclose(grown, batched, atol=1e-5)
+
+    def body(x, _):
+        return attend(x, ROWS, lowering), None
+
+    looped = jax.jit(lambda x: jax.lax.scan(body, x, None, length=2)[0])(X)
+    twice = attend(attend(X, ROWS, lowering), ROWS, lowering)
+    np.testing.assert_allclose(looped, twice, atol=1e-5)
+
+
+@each_lowering
+def test_terms_close_over_arrays_of_any_type(lowering):
+    scale, shift = jnp.array([1.0, 2.0, 3.0]), jnp.arange(3)
+
+    def total(x, scale, shift, key):
+        noise = jax.random.normal(key, ())
+
+        def message(sender):
+            return sender * scale[shift[1]] + noise + jax.random.uniform(key)
+
+        heard = rl.propagate(
+            rl.Causal(),
+            senders=x,
+            message=message,
+            aggregator=rl.Mean(),
+            lowering=lowering,
+        )
+        return (heard * heard).sum()
+
+    arguments = (X, scale, shift, jax.random.key(3))
+    eager = jax.grad(total, argnums=1)(*arguments)
+    assert float(jnp.abs(eager[1])) > 0.1
+    batched = jax.jit(jax.vmap(jax.grad(total, argnums=1), (None, 0, None, None)))
+    found = batched(X, jnp.stack([scale, scale]), shift, jax.random.key(3))
+    np.testing.assert_allclose(found[0], eager, rtol=1e-5)
+
+
+@each_lowering
+def test_an_exported_program_gives_the_same(lowering):
+    program = jax.jit(lambda x, rows: attend(x, rows, lowering))
+    loaded = jax.export.deserialize(jax.export.export(program)(X, ROWS).serialize())
+    np.testing.assert_allclose(
+        loaded.call(X, ROWS), attend(X, ROWS, lowering), atol=1e-6
+    )
+
+
+def test_topologies_pass_through_jit_as_arguments():
+    graph = rl.Edges([0, 1, 2], [1, 2, 0], num_receivers=3)
+
+    @jax.jit
+    def heard(graph, x):
+        return rl.propagate(
+            graph, senders=x, message=lambda sender: sender, aggregator=rl.Sum()
+        )
+
+    np.testing.assert_array_equal(heard(graph, jnp.arange(3.0)), [2, 0, 1])
+    np.testing.assert_array_equal(heard(graph, jnp.arange(3.0) + 1), [3, 1, 2])
+
+
+def test_traced_edges_out_of_range_are_dropped():
+    @jax.jit
+    def heard(senders, receivers):
+        return rl.propagate(
+            rl.Edges(senders, receivers, 3),
+            senders=jnp.ones(3),
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+        )
+
+    found = heard(jnp.array([0, -1, 5, 1]), jnp.array([0, 0, 1, 7]))
+    np.testing.assert_array_equal(found, [1, 0, 0])
+
+
+@each_lowering
+def test_leading_axes_are_full_or_one(lowering):
+    if lowering.name == "edges":
+        lowering = None
+    keys = jax.random.split(jax.random.key(0), 3)
+    query = jax.random.normal(keys[0], (2, 3, 6, 4))
+    key = jax.random.normal(keys[1], (2, 1, 6, 4))  # One key head for three queries.
+    value = jax.random.normal(keys[2], (1, 3, 6, 5))
+
+    def heard(query, key, value):
+        return rl.propagate(
+            rl.Causal(),
+            batch_axes=2,
+            receivers=query,
+            senders={"key": key, "value": value},
+            score=lambda receiver, sender: rl.dot(receiver, sender.key),
+            message=lambda sender: sender.value,
+            aggregator=rl.Softmax(),
+            lowering=lowering,
+        )
+
+    full = [jnp.broadcast_to(x, (2, 3, *x.shape[2:])) for x in (query, key, value)]
+    np.testing.assert_allclose(heard(query, key, value), heard(*full), atol=1e-6)
+    slope = jax.grad(lambda *x: jnp.sin(heard(*x)).sum(), (1, 2))(query, key, value)
+    wide = jax.grad(lambda *x: jnp.sin(heard(*x)).sum(), (1, 2))(*full)
+    np.testing.assert_allclose(slope[0], wide[0].sum(1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(slope[1], wide[1].sum(0, keepdims=True), atol=1e-5)
+
+
+@each_lowering
+def test_empty_sides_give_empty_or_zero(lowering):
+    if lowering.name == "tiles":
+        lowering = None
+
+    def heard(receivers, senders):
+        return rl.propagate(
+            rl.Complete(),
+            num_receivers=receivers,
+            senders=jnp.ones((senders, 2)),
+            message=lambda sender: sender,
+            aggregator=(rl.Sum(), rl.Max(), rl.Std()),
+            lowering=lowering,
+        )
+
+    assert [part.shape for part in heard(0, 3)] == [(0, 2)] * 3
+    assert all((part == 0).all() for part in heard(3, 0))
+
+
+def test_partial_terms_are_never_evaluated_off_the_edges():
+    x = jnp.array([1.0, 2.0, 0.0])
+
+    def total(x):
+        return rl.propagate(
+            rl.Edges([0, 1], [1, 0], 3),
+            receivers=x,
+            senders=x,
+            message=lambda receiver, sender: jnp.log(receiver) / sender,
+            aggregator=rl.Sum(),
+            partial_terms=True,
+        ).sum()
+
+    assert (
+        rl.lower(
+            rl.Causal(),
+            senders=X,
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+            partial_terms=True,
+        ).lowering
+        == L.Edges()
+    )
+    assert jnp.isfinite(jax.grad(total)(x)).all()
+
+
+def test_per_edge_keeps_the_order_of_the_edges():
+    graph = rl.Edges([2, 0, 1], [0, 1, 1], num_receivers=3)
+    found = rl.per_edge(
+        graph,
+        lambda receiver, sender, edge: 100 * receiver + 10 * sender + edge,
+        receivers=jnp.arange(3.0),
+        senders=jnp.arange(3.0),
+        edges=jnp.array([7.0, 8.0, 9.0]),
+    )
+    np.testing.assert_array_equal(found, [27, 108, 119])
+
+
+def test_per_edge_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"`per_edge` would return .* GiB"):
+        rl.per_edge(rl.Complete(), lambda sender: sender, senders=jnp.zeros((9000, 8)))
+
+
+@each_lowering
+def test_padding_beyond_the_lengths_is_invisible(lowering):
+    lengths = jnp.array([5, 3])
+    topology = rl.Causal() & rl.Lengths(senders=lengths)
+    x = jax.random.normal(jax.random.key(0), (2, 7, 4))
+    garbage = jnp.where(jnp.arange(7)[None, :, None] < lengths[:, None, None], x, 1e6)
+
+    def heard(x):
+        return attend(x, ROWS[None], lowering, topology, batch_axes=1)
+
+    short = attend(x[1:, :3], ROWS[None], lowering, batch_axes=1)
+    np.testing.assert_allclose(heard(x)[1, :3], short[0], atol=1e-6)
+    np.testing.assert_allclose(heard(garbage)[1, :3], short[0], atol=1e-6)
+
+
+@each_lowering
+def test_permuting_nodes_permutes_the_result(lowering):
+    order = jax.random.permutation(jax.random.key(4), 9)
+    labels = jax.random.randint(jax.random.key(5), (9, 9), 0, 5)
+
+    def heard(x, labels):
+        return rl.propagate(
+            rl.Complete(),
+            receivers=x,
+            senders=x,
+            relations={"kind": rl.Labels(labels, count=5).rows(key=ROWS)},
+            score=[
+                lambda receiver, sender: rl.dot(receiver, sender),
+                lambda receiver, kind: rl.dot(receiver, kind.key),
+            ],
+            message=lambda sender: sender,
+            aggregator=rl.Softmax(),
+            lowering=lowering,
+        )
+
+    permuted = heard(X[order], labels[order][:, order])
+    np.testing.assert_allclose(permuted, heard(X, labels)[order], atol=1e-5)
+
+
+def test_tiles_store_no_square_array():
+    length, head = 2048, 16
+    shapes = [jax.ShapeDtypeStruct((1, 2, length, head), "float32")] * 3
+    rows = jax.ShapeDtypeStruct((1, 2, length, head), "float32")
+
+    def total(query, key, value, key_rows, value_rows):
+        return rl.propagate(
+            rl.Causal(),
+            batch_axes=2,
+            receivers=query / math.sqrt(head),
+            senders={"key": key, "value": value},
+            relations={
+                "offset": rl.Offset(limit=(1 - length, 0)).rows(
+                    key=key_rows, value=value_rows
+                )
+            },
+            score=[
+                lambda receiver, sender: rl.dot(receiver, sender.key),
+                lambda receiver, offset: rl.dot(receiver, offset.key),
+            ],
+            message=[lambda sender: sender.value, lambda offset: offset.value],
+            aggregator=rl.Softmax(),
+            lowering=L.Tiles(block=64),
+        ).sum()
+
+    compiled = (
+        jax.jit(jax.grad(total, argnums=range(5))).lower(*shapes, rows, rows).compile()
+    )
+    memory = compiled.memory_analysis().temp_size_in_bytes
+    assert memory < 4 * length * length  # Less than one matrix of one head.
+
+
+SENDERS = {"senders": X, "message": lambda sender: sender}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrong:
+    """A wrong call, and the words that it must get."""
+
+    words: str
+    call: dict
+    topology: object = dataclasses.field(default_factory=rl.Causal)
+
+
+WRONG = [
+    Wrong(
+        r"arguments must be among sender; got `receiver`",
+        {"senders": X, "message": lambda receiver: receiver, "aggregator": rl.Sum()},
+    ),
+    Wrong(
+        r"`score` must be given: Softmax",
+        {**SENDERS, "aggregator": rl.Softmax()},
+    ),
+    Wrong(
+        r"`score` must be left out: Mean does not hear it",
+        {**SENDERS, "aggregator": rl.Mean(), "score": lambda sender: sender.sum()},
+    ),
+    Wrong(
+        r"a score term must return one number an edge; got shape \(4,\)",
+        {**SENDERS, "aggregator": rl.Softmax(), "score": lambda sender: sender},
+    ),
+    Wrong(
+        r"a message term must return one array; got tuple",
+        {"senders": X, "message": lambda sender: (sender,), "aggregator": rl.Sum()},
+    ),
+    Wrong(
+        r"all leaves of `senders` must have one count",
+        {
+            "senders": {"a": X, "b": X[:3]},
+            "message": lambda sender: sender.a,
+            "aggregator": rl.Sum(),
+        },
+    ),
+    Wrong(
+        r"`senders` must have 2 leading axes",
+        {**SENDERS, "aggregator": rl.Sum(), "batch_axes": 2},
+    ),
+    Wrong(
+        r"`relations\['offset'\]\.key` must have 5 rows at axis 0.* got shape \(4, 4\)",
+        {
+            **SENDERS,
+            "aggregator": rl.Sum(),
+            "relations": {"offset": rl.Offset(clip=2).rows(key=ROWS[:4])},
+        },
+    ),
+    Wrong(
+        r"reads the attribute `pitch`, which `receivers` must have",
+        {
+            "senders": {"x": X},
+            "receivers": {"x": X},
+            "message": lambda sender: sender.x,
+            "aggregator": rl.Sum(),
+            "relations": {"interval": rl.Difference("pitch", clip=2)},
+        },
+    ),
+    Wrong(
+        r"a relation must not be called `edge`",
+        {**SENDERS, "aggregator": rl.Sum(), "relations": {"edge": rl.Offset(clip=1)}},
+    ),
+    Wrong(
+        r"`edges` must have a row an edge of the topology, 45; got 9",
+        {**SENDERS, "aggregator": rl.Sum(), "edges": X},
+    ),
+    Wrong(
+        r"cannot serve this call: the edges are listed one by one",
+        {**SENDERS, "aggregator": rl.Sum(), "lowering": L.Tiles()},
+        rl.Edges([0], [1], 9),
+    ),
+    Wrong(
+        r"`receivers` must have as many nodes as the topology, 5; got 9",
+        {**SENDERS, "receivers": X, "aggregator": rl.Sum()},
+        rl.Edges([0], [1], 5, 9),
+    ),
+    Wrong(
+        r"`receivers` or `senders` must be given",
+        {"message": lambda: jnp.ones(()), "aggregator": rl.Sum()},
+    ),
+    Wrong(
+        r"message terms must add up to one vector; got shapes",
+        {
+            "senders": X,
+            "message": [lambda sender: sender, lambda sender: sender[:3]],
+            "aggregator": rl.Sum(),
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda each: each.words[:40])
+def test_wrong_calls_get_clear_words(wrong):
+    with pytest.raises(ValueError, match=wrong.words):
+        rl.propagate(wrong.topology, **wrong.call)
+
+
+def test_an_unknown_leaf_names_those_there_are():
+    with pytest.raises(AttributeError, match="no `valu` here; there are: key, value"):
+        rl.propagate(
+            rl.Causal(),
+            senders={"key": X, "value": X},
+            message=lambda sender: sender.valu,
+            aggregator=rl.Sum(),
+        )
+
+
+def test_what_is_not_a_topology_or_an_aggregator_is_refused():
+    with pytest.raises(TypeError, match="`topology` must be a topology"):
+        rl.propagate("causal", aggregator=rl.Sum(), **SENDERS)
+    with pytest.raises(TypeError, match="`aggregator` must be an aggregator"):
+        rl.propagate(rl.Causal(), aggregator=("sum",), **SENDERS)
