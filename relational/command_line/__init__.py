@@ -14,7 +14,7 @@ import typer
 _GROUPS = ("spec",)
 """Modules here with an `app` of several commands."""
 
-_COMMANDS: tuple[str, ...] = ("train", "evaluate")
+_COMMANDS: tuple[str, ...] = ("train", "evaluate", "generate", "explain", "demo")
 """Modules here with a function of their own name, which is the command."""
 
 _TRACEBACK = "RELATIONAL_TRACEBACK"  # Set to 1, it shows where an error comes from.

@@ -77,7 +77,8 @@ def compose(
 
     >>> import jax
     >>> from relational import specs
-    >>> task = NextToken(specs.load("demo").model)
+    >>> spec = specs.override(specs.load("transformer"), ["model.blocks[0].repeat=1"])
+    >>> task = NextToken(spec.model)
     >>> one = next_attributes(jnp.zeros(1, int), 0, jnp.zeros(1, int))
     >>> params = task.init(jax.random.key(0), {name: one[name][None] for name in one})
     >>> compose(task, params, steps=2, count=3).pitch.shape

@@ -102,12 +102,12 @@ def generate(
         later one.
 
     >>> from relational import models, specs
-    >>> spec = specs.load("demo").model
-    >>> names = ["voice", "beat", "pitch", "onset"]
-    >>> def nodes(token, position, state):
-    ...     return {"token": {"token": token, **{n: 0 * token for n in names}}}, state
-    >>> one = {"token": {name: np.zeros([1, 1], np.int32) for name in ["token", *names]}}
+    >>> changes = ["model.nodes.token.embed={}", "model.blocks[0].repeat=1"]
+    >>> spec = specs.override(specs.load("transformer"), changes).model
     >>> model = models.build(spec)
+    >>> def nodes(token, position, state):  # Each node is given the token before it.
+    ...     return {"token": {"token": token}}, state
+    >>> one = {"token": {"token": np.zeros([1, 1], np.int32)}}
     >>> params = jax.jit(model.init)(jax.random.key(0), one)
     >>> prime = np.zeros([2, 4], np.int32)
     >>> generate(model, params, prime=prime, length=8, nodes=nodes, state=()).tokens.shape

@@ -10,7 +10,7 @@ from relational.models.tasks import NextToken
 _NAMES = ("previous", "voice", "beat", "onset", "pitch")
 
 
-def spec_of(topology: specs.TopologySpec) -> specs.ModelSpec:
+def spec_of(topology: specs.TopologySpec, num_layers: int) -> specs.ModelSpec:
     """The model of the demo, made tiny, over another topology."""
     model = specs.load("demo").model
     edges = model.edges["self"]
@@ -24,7 +24,7 @@ def spec_of(topology: specs.TopologySpec) -> specs.ModelSpec:
         blocks=(
             dataclasses.replace(
                 block,
-                repeat=2,
+                repeat=num_layers,
                 attention=dataclasses.replace(block.attention, heads=2),
                 feed_forward=dataclasses.replace(block.feed_forward, width=16),
             ),
@@ -36,9 +36,9 @@ CAUSAL = specs.CausalSpec()
 LOCAL = specs.AndSpec(parts=(specs.BlocksSpec(size=8), specs.CausalSpec()))
 
 
-def made(topology: specs.TopologySpec) -> tuple[NextToken, object]:
+def made(topology: specs.TopologySpec, num_layers: int) -> tuple[NextToken, object]:
     """A task and parameters for it, drawn without compiling its `init`."""
-    task = NextToken(spec_of(topology))
+    task = NextToken(spec_of(topology, num_layers))
     batch = {name: np.zeros([1, 4], np.int32) for name in _NAMES}
     shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
     rng = np.random.default_rng(0)
@@ -51,12 +51,12 @@ def made(topology: specs.TopologySpec) -> tuple[NextToken, object]:
 
 @pytest.fixture(scope="session")
 def causal():
-    return made(CAUSAL)
+    return made(CAUSAL, num_layers=2)
 
 
 @pytest.fixture(scope="session")
 def local():
-    return made(LOCAL)
+    return made(LOCAL, num_layers=1)
 
 
 @pytest.fixture
@@ -64,5 +64,4 @@ def prime():
     """Five steps of four voices, with rests."""
     pitch = np.random.default_rng(0).integers(40, 80, (5, 4)).astype(np.int32)
     pitch[1, 2] = pitch[4, 3] = -1
-    with jax.numpy_rank_promotion("allow"):  # `rl.prefill` promotes [B, 1] and [M].
-        yield pitch
+    return pitch

@@ -1,0 +1,140 @@
+"""`relational generate`: chorales from a trained model, as MIDI and as pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
+    import rich.table
+
+    from relational import specs
+    from relational.decoding import Composed
+    from relational.decoding.files import Files
+
+_MOST_PIECES = 100
+_STEPS_PER_BAR = 16
+
+
+def generate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FOLDER",
+            help="Where files are written; RUN/generated if not given.",
+        ),
+    ] = None,
+    prime: Annotated[
+        Path | None,
+        typer.Option(
+            "--prime", metavar="FILE", help="A MIDI file that the pieces begin with."
+        ),
+    ] = None,
+    bars: Annotated[
+        int, typer.Option("--bars", metavar="N", help="Bars to write, after the prime.")
+    ] = 16,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature",
+            metavar="T",
+            help="1 is the model itself, less is bolder, 0 takes the likeliest token.",
+        ),
+    ] = 1.0,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", metavar="K", help="Draw from the K likeliest tokens."),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            "--top-p",
+            metavar="P",
+            help="Draw from the fewest tokens that have this probability together.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")
+    ] = 0,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", help="How many pieces.")
+    ] = 1,
+    is_audible: Annotated[
+        bool,
+        typer.Option("--audio", help="Write sound as well, by fluidsynth or timidity."),
+    ] = False,
+) -> None:
+    """Write new chorales, or continue one, by the best checkpoint of a run."""
+    from rich.console import Console
+
+    from relational import datasets, decoding, training
+    from relational.decoding import files
+    from relational.models.tasks import NextToken
+
+    how = decoding.Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    _check(bars, count, is_audible)
+    spec = _spec_of(run)
+    pitch = None if prime is None else datasets.read_midi(prime)
+    loaded = training.load(run)
+    composed = decoding.compose(
+        NextToken(spec.model),
+        loaded.params,
+        steps=bars * _STEPS_PER_BAR,
+        count=count,
+        prime=pitch,
+        seed=seed,
+        how=how,
+    )
+    written = files.write(
+        composed,
+        output or run / "generated",
+        name=f"seed-{seed}",
+        with_sound=is_audible,
+    )
+    speed = f"{composed.generated.tokens_per_second:,.0f}".replace(",", " ")
+    console = Console()
+    console.print(_table(written, composed))
+    console.print(f"Checkpoint of step {loaded.position.step}, {speed} tokens/s")
+
+
+def _check(bars: int, count: int, is_audible: bool) -> None:
+    from relational.decoding import audio
+    from relational.decoding.chorales import MOST_STEPS
+
+    for name, value, most in (
+        ("bars", bars, MOST_STEPS // _STEPS_PER_BAR),
+        ("count", count, _MOST_PIECES),
+    ):
+        if not 1 <= value <= most:
+            raise ValueError(f"--{name} must be 1 to {most}; got {value}.")
+    if is_audible and audio.find() is None:
+        raise ValueError(f"--audio: {audio.NONE_FOUND}")
+
+
+def _spec_of(run: Path) -> "specs.Spec":
+    from relational import specs
+
+    path = run / "spec.yaml"
+    if not path.is_file():
+        raise ValueError(
+            f"RUN must be the folder of a run, with a `spec.yaml`; got `{run}`. "
+            "`relational train` makes one."
+        )
+    return specs.load(path)
+
+
+def _table(written: "list[Files]", composed: "Composed") -> "rich.table.Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("MIDI", "piano roll", "sound"):
+        if name != "sound" or written[0].sound is not None:
+            table.add_column(name, overflow="fold")
+    table.add_column("nats/token", justify="right", no_wrap=True)
+    for files, nats in zip(written, composed.generated.nats_per_token, strict=True):
+        paths = (files.midi, files.picture, files.sound)
+        texts = [str(path) for path in paths if path is not None]
+        table.add_row(*texts, f"{nats:.4f}")
+    return table
