@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from relational.aggregators import Aggregator, Weighting, keep_scale
 from relational.lowerings.problem import Operands, Problem, Side
@@ -59,7 +60,8 @@ class Dense:
         is_contiguous = all(side.position is None for side in sides)
 
         def one(inner: Operands) -> list[Any]:
-            tile = Tile(problem, inner, is_masked=True, is_contiguous=is_contiguous)
+            first = 1 - problem.num_receivers if is_contiguous else None
+            tile = Tile(problem, inner, True, is_contiguous, first)
             parts = [tile.sums(aggregator) for aggregator in problem.aggregators]
             return [
                 aggregator.finish(part.sums, part.shift)
@@ -143,12 +145,15 @@ class Tile:
       operands: of one graph, cut to the tile, with positions.
       is_masked: whether some pair of the tile may not be an edge.
       is_contiguous: whether positions on both sides count up by one.
+      first: then, the first sender's position less the last receiver's, if it is
+        known while tracing.
     """
 
     problem: Problem
     operands: Operands
     is_masked: bool
     is_contiguous: bool
+    first: int | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -286,52 +291,54 @@ class Tile:
         relation = self.problem.relations[name]
         return self.is_contiguous and isinstance(relation, PositionRelation)
 
-    def _by_label(self, term: Term, held: list[Any], name: str) -> tuple[Any, Any]:
-        """Evaluates a term of (receiver and) one relation once a label.
+    def _by_label(self, term: Term, held: list[Any], name: str) -> Any:
+        """Evaluates a term of (receiver and) one relation, once a label.
 
         Returns:
-          The values [R or 1, W or L + 1, ...], and the labels [R, S] that spread them
-          over the tile, or None where they lie along the tile's diagonals.
+          [R or 1, W, ...] along the tile's diagonals, or [R or 1, L + 1, ...].
         """
-        rows, spread, labels = self._rows(name)
+        rows, diagonals = self._rows(name)
         leaves = self._leaves() | {name: rows}
         sides = [frozenset({"receiver"})] if "receiver" in term.depends else []
         value = term.over(held, leaves, *sides, frozenset({name}))
         value = value if sides else value[None]
-        return (value if spread is None else jnp.take(value, spread, axis=1)), labels
+        return value if diagonals is None else diagonals.spread(value)
 
-    def _rows(self, name: str) -> tuple[list[Any], Any, Any]:
-        """Returns a relation's rows, how they spread over diagonals, and labels."""
+    def _rows(self, name: str) -> tuple[list[Any], "Diagonals | None"]:
+        """Returns the rows to evaluate: of every diagonal, or of every label.
+
+        Where diagonals of one label lie side by side, its row is taken once, and the
+        second result says how to spread it.
+        """
         problem = self.problem
         relation, count = problem.relations[name], problem.relations[name].num_labels
         if not self._is_banded(name):
             assert count is not None
-            every = jnp.arange(count + 1)
-            return problem.rows_at(name, self.operands, every), None, self.label(name)
+            return problem.rows_at(name, self.operands, jnp.arange(count + 1)), None
         assert isinstance(relation, PositionRelation)
-        receivers, senders = self.shape
-        width = receivers + senders - 1
+        width = sum(self.shape) - 1
+        if self.first is not None and name in self.operands.tables:
+            labels = np.asarray(relation.label(self.first + np.arange(width)))
+            diagonals = Diagonals.of(labels, count)
+            if diagonals is not None:
+                tables = self.operands.tables[name]
+                return [table[diagonals.rows] for table in tables], diagonals
         first = self.operands.sender.position[0] - self.operands.receiver.position[-1]
         label = relation.label(first + jnp.arange(width))
-        if count is not None and 2 * (count + 1) <= width:
-            # Few labels: evaluate each once, then spread them over the diagonals.
-            rows = problem.rows_at(name, self.operands, jnp.arange(count + 1))
-            return rows, label, None
-        return problem.rows_at(name, self.operands, label), None, None
+        return problem.rows_at(name, self.operands, label), None
 
     def _spread_labels(self, term: Term, held: list[Any], name: str) -> Any:
-        if (
-            not self._is_banded(name)
-            and self.problem.relations[name].num_labels is None
-        ):
-            rows = self.problem.rows_at(name, self.operands, self.label(name))
+        if self._is_banded(name):
+            value = self._by_label(term, held, name)
+            value = jnp.broadcast_to(value, (self.shape[0], *value.shape[1:]))
+            return skew(value, self.shape[1])
+        labels = self.label(name)
+        if self.problem.relations[name].num_labels is None:
+            rows = self.problem.rows_at(name, self.operands, labels)
             both = frozenset({name})
             leaves = self._leaves() | {name: rows}
             return term.over(held, leaves, both | {"receiver"}, both)
-        value, labels = self._by_label(term, held, name)
-        if labels is None:
-            value = jnp.broadcast_to(value, (self.shape[0], *value.shape[1:]))
-            return skew(value, self.shape[1])
+        value = self._by_label(term, held, name)
         if value.shape[0] == 1:
             return jnp.take(value[0], labels, axis=0)
         index = labels.reshape(labels.shape + (1,) * (value.ndim - 2))
@@ -378,18 +385,84 @@ class Tile:
         self, term: Term, held: list[Any], weight: Any, name: str
     ) -> Any:
         """Adds weights by label first, then takes one product with the table."""
-        rows, spread, labels = self._rows(name)
+        rows, diagonals = self._rows(name)
         value = term.over(held, {name: rows}, frozenset({name}))
-        count = value.shape[0]
-        if labels is None:
+        if self._is_banded(name):
             by_label = unskew(weight)
-            if spread is not None:
-                by_label = _add_columns(by_label, spread, count)
+            if diagonals is not None:
+                by_label = diagonals.gather(by_label)
         else:
+            count = value.shape[0]
             by_label = jax.vmap(
                 lambda row, label: jax.ops.segment_sum(row, label, count)
-            )(weight, labels)
+            )(weight, self.label(name))
         return _product(by_label, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagonals:
+    """How neighbouring labels lie along a tile's diagonals, known while tracing.
+
+    Labels count up by one, between stretches that all have one label: that of the
+    nearest row (differences that are clipped) or none (differences that have no row).
+
+    Attributes:
+      rows: the labels in the middle.
+      before, after: how many diagonals lie on each side.
+      repeats: whether the two sides repeat the nearest label; otherwise they are zero.
+    """
+
+    rows: slice
+    before: int
+    after: int
+    repeats: tuple[bool, bool]
+
+    @classmethod
+    def of(cls, labels: Any, count: int | None) -> "Diagonals | None":
+        """Returns the stretches of labels [W]; None if they are not like that."""
+        inside = np.flatnonzero(labels != count)
+        if not inside.size:
+            return None
+        first, last = int(inside[0]), int(inside[-1])
+        while first < last and labels[first + 1] == labels[first]:
+            first += 1
+        while first < last and labels[last - 1] == labels[last]:
+            last -= 1
+        middle = labels[first : last + 1]
+        sides = labels[:first], labels[last + 1 :]
+        ends = middle[0], middle[-1]
+        repeats = tuple(
+            bool((side == end).all()) for side, end in zip(sides, ends, strict=True)
+        )
+        zeros = tuple(bool((side == count).all()) for side in sides)
+        if (np.diff(middle) != 1).any() or not all(
+            a or b for a, b in zip(repeats, zeros, strict=True)
+        ):
+            return None
+        rows = slice(int(middle[0]), int(middle[-1]) + 1)
+        sizes = [side.size for side in sides]
+        return cls(rows, sizes[0], sizes[1], (repeats[0], repeats[1]))
+
+    def spread(self, value: jax.Array) -> jax.Array:
+        """Returns [R, W, ...] from values of the middle labels [R, M, ...]."""
+
+        def side(count: int, nearest: jax.Array, is_repeated: bool) -> jax.Array:
+            nearest = nearest if is_repeated else jnp.zeros_like(nearest)
+            return jnp.broadcast_to(nearest, (value.shape[0], count, *value.shape[2:]))
+
+        before = side(self.before, value[:, :1], self.repeats[0])
+        after = side(self.after, value[:, -1:], self.repeats[1])
+        return jnp.concatenate([before, value, after], axis=1)
+
+    def gather(self, weight: jax.Array) -> jax.Array:
+        """Adds up weights [R, W] by label: the transpose of `spread`, [R, M]."""
+        stop = weight.shape[1] - self.after
+        middle = weight[:, self.before : stop]
+        if self.repeats[0] and self.before:
+            middle = middle.at[:, 0].add(weight[:, : self.before].sum(axis=1))
+        if self.repeats[1] and self.after:
+            middle = middle.at[:, -1].add(weight[:, stop:].sum(axis=1))
+        return middle
 
 
 def skew(value: jax.Array, num_senders: int) -> jax.Array:
@@ -422,11 +495,6 @@ def unskew(weight: jax.Array) -> jax.Array:
     padded = jnp.pad(weight, ((0, 0), (0, width - 1 - senders)))
     flat = jnp.pad(padded.reshape(-1), (receivers - 1, 1))
     return flat.reshape(receivers, width)
-
-
-def _add_columns(value: jax.Array, label: Any, count: int) -> jax.Array:
-    """Adds columns of [R, W] that have one label: [R, count]."""
-    return jnp.zeros((value.shape[0], count), value.dtype).at[:, label].add(value)
 
 
 def _product(weight: jax.Array, value: jax.Array) -> jax.Array:

@@ -29,6 +29,7 @@ from relational.topologies.base import Tile as Class
 from relational.topologies.base import Topology
 
 _TILE_ELEMENTS = 2**19  # 2 MiB of float32: a tile and its companions fit a cache.
+_MOST_RUNS = 16  # Loops that one call compiles at most, unless shapes differ.
 _MOST_LENGTHS = 16  # Rows are rounded up to so many lengths, each a compiled loop.
 
 
@@ -115,6 +116,11 @@ class Row(NamedTuple):
     def shape(self) -> tuple[int, int, bool]:
         return len(self.receivers), len(self.senders), self.is_masked
 
+    @property
+    def offset(self) -> int:
+        """The first sender's position less the first receiver's."""
+        return self.senders.start - self.receivers.start
+
 
 def rows(
     topology: Topology, num_receivers: int, num_senders: int, block: int
@@ -154,10 +160,18 @@ class _Work:
     most_senders: int
     loops: bool
 
-    def runs(self) -> Iterator[list[Row]]:
-        """Yields maximal runs of neighbouring rows of one shape."""
-        for _, run in itertools.groupby(self.plan, key=lambda row: row.shape):
-            yield list(run)
+    def runs(self) -> list[list[Row]]:
+        """Returns maximal runs of neighbouring rows that share a loop.
+
+        Rows that also lie alike to the diagonal know their labels while tracing; where
+        that would unroll too many, rows need only be of one shape.
+        """
+        alike = itertools.groupby(self.plan, key=lambda row: (row.shape, row.offset))
+        runs = [list(run) for _, run in alike]
+        if len(runs) <= _MOST_RUNS:
+            return runs
+        of_shape = itertools.groupby(self.plan, key=lambda row: row.shape)
+        return [list(run) for _, run in of_shape]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,18 +237,18 @@ def _backward(
 def _sums(work: _Work, operands: Operands) -> list[tuple[Any, Any]]:
     """Returns (shift, sums) of one graph for each aggregator: leaves [R, ...]."""
 
-    def one(row: Row, starts: Any) -> list[tuple[Any, Any]]:
-        parts = _parts(work, row, _cut(operands, row, starts), None)
+    def one(run: list[Row], starts: Any) -> list[tuple[Any, Any]]:
+        parts = _parts(work, run, _cut(operands, run[0], starts), None)
         return [(part.shift, part.sums) for part in parts]
 
-    nothing = jax.eval_shape(lambda: one(work.plan[0], work.plan[0].starts))
+    nothing = jax.eval_shape(lambda: one([work.plan[0]], work.plan[0].starts))
     pieces, at = [], 0
     for run in work.runs():
         pieces.append(_zeros(nothing, run[0].receivers.start - at))
         if len(run) == 1:
-            pieces.append(one(run[0], run[0].starts))
+            pieces.append(one(run, run[0].starts))
         else:
-            stacked = jax.lax.map(functools.partial(one, run[0]), _starts(run))
+            stacked = jax.lax.map(functools.partial(one, run), _starts(run))
             pieces.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked))
         at = run[-1].receivers.stop
     pieces.append(_zeros(nothing, work.problem.num_receivers - at))
@@ -252,28 +266,48 @@ def _starts(run: list[Row]) -> tuple[Any, Any]:
 
 
 def _parts(
-    work: _Work, row: Row, cut: Operands, shifts: list[Any] | None
+    work: _Work, run: list[Row], cut: Operands, shifts: list[Any] | None
 ) -> list[Part]:
-    """Returns what a row of tiles contributes, for each aggregator."""
+    """Returns what a row of tiles contributes, for each aggregator.
+
+    Args:
+      work: what there is to do.
+      run: the rows that share this program; they differ in where they start.
+      cut: the operands of one of them.
+      shifts: the shift to take, [B, ...] for each aggregator; None for their own.
+    """
+    row = run[0]
+    first = None
+    if len({each.offset for each in run}) == 1:
+        first = row.offset - len(row.receivers) + 1
     found = []
     for index, aggregator in enumerate(work.problem.aggregators):
         shift = None if shifts is None else shifts[index]
         parts = [
-            Tile(work.problem, tile, row.is_masked, is_contiguous=True).sums(
-                aggregator, shift
-            )
-            for tile in _split_senders(cut, len(row.senders), work.most_senders)
+            Tile(
+                work.problem,
+                tile,
+                row.is_masked,
+                is_contiguous=True,
+                first=None if first is None else first + at,
+            ).sums(aggregator, shift)
+            for at, tile in _split_senders(cut, len(row.senders), work.most_senders)
         ]
         found.append(functools.reduce(lambda a, b: a.merge(b, aggregator), parts))
     return found
 
 
-def _split_senders(cut: Operands, count: int, most: int) -> Iterator[Operands]:
+def _split_senders(
+    cut: Operands, count: int, most: int
+) -> Iterator[tuple[int, Operands]]:
     for at in range(0, count, most):
         span = slice(at, min(at + most, count))
-        yield cut._replace(
-            sender=jax.tree.map(lambda leaf: leaf[span], cut.sender),
-            pair=jax.tree.map(lambda leaf: leaf[:, span], cut.pair),
+        yield (
+            at,
+            cut._replace(
+                sender=jax.tree.map(lambda leaf: leaf[span], cut.sender),
+                pair=jax.tree.map(lambda leaf: leaf[:, span], cut.pair),
+            ),
         )
 
 
@@ -327,13 +361,14 @@ def _gradients(
 ) -> list[Any]:
     """Returns the cotangents of the differentiable operands of one graph."""
 
-    def of_row(row: Row, totals: list[Any], starts: Any) -> list[Any]:
+    def of_row(run: list[Row], totals: list[Any], starts: Any) -> list[Any]:
+        row = run[0]
         receivers = _Span(starts[:1], (len(row.receivers),))
         shifts, of_sums = jax.tree.map(receivers.take, state)
         moving, fixed = split.divide(_cut(operands, row, starts))
 
         def sums(moving: list[Any]) -> list[Any]:
-            parts = _parts(work, row, split.join(moving, fixed), shifts)
+            parts = _parts(work, run, split.join(moving, fixed), shifts)
             return [part.sums for part in parts]
 
         _, pull = jax.vjp(sums, moving)
@@ -346,10 +381,10 @@ def _gradients(
     totals = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
     for run in work.runs():
         if len(run) == 1:
-            totals = of_row(run[0], totals, run[0].starts)
+            totals = of_row(run, totals, run[0].starts)
             continue
         totals, _ = jax.lax.scan(
-            lambda totals, starts, row=run[0]: (of_row(row, totals, starts), None),
+            lambda totals, starts, run=run: (of_row(run, totals, starts), None),
             totals,
             _starts(run),
         )
