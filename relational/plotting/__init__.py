@@ -1,5 +1,6 @@
-"""Pictures: topologies, chorales, the curves of a training. Needs matplotlib only here."""
+"""Pictures: topologies, chorales, what a head listens to, the curves of a training."""
 
+from relational.plotting.attention import draw_attention as draw_attention
 from relational.plotting.curves import draw_curves as draw_curves
 from relational.plotting.piano_roll import piano_roll as piano_roll
 from relational.plotting.topologies import topology as topology
