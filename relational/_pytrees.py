@@ -40,7 +40,7 @@ def register(data: tuple[str, ...]) -> Callable[[type[T]], type[T]]:
             keys = [jax.tree_util.GetAttrKey(name) for name in data]
             return tuple(zip(keys, children, strict=True)), aux
 
-        def unflatten(aux: tuple[Any, ...], children: tuple[Any, ...]) -> T:
+        def unflatten(aux: Any, children: Any) -> T:
             value = object.__new__(cls)
             for name, field in zip((*data, *static), (*children, *aux), strict=True):
                 object.__setattr__(value, name, field)

@@ -69,7 +69,9 @@ def bind(
     tables = {name: _tables(name, rows, batch_axes) for name, rows in tied.items()}
     kinds = {name: rows.relation for name, rows in tied.items()}
     pair, edge_labels = _given_labels(kinds, num_receivers, num_senders, batch_axes)
-    aggregators = (aggregator,) if isinstance(aggregator, Aggregator) else tuple(aggregator)
+    aggregators = (
+        (aggregator,) if isinstance(aggregator, Aggregator) else tuple(aggregator)
+    )
     examples = _examples(parts | {"context": context}, tied, tables, batch_axes)
     said, held = _trace_all(message, examples, "message")
     scored, held_score = _trace_all(score, examples, "score")
@@ -214,7 +216,8 @@ def _bind_counts(
             f"`num_receivers` must agree with `receivers`; got {given} and "
             f"{bound['receivers']}."
         )
-    assert bound["receivers"] is not None and bound["senders"] is not None
+    assert bound["receivers"] is not None
+    assert bound["senders"] is not None
     return bound["receivers"], bound["senders"]
 
 
@@ -344,7 +347,10 @@ def _given_labels(
             raise ValueError(
                 f"`relations['{name}'].labels` must be integers; got {labels.dtype}."
             )
-        if shape[-2:] == (num_receivers, num_senders) and len(shape) in (2, batch_axes + 2):
+        if shape[-2:] == (num_receivers, num_senders) and len(shape) in (
+            2,
+            batch_axes + 2,
+        ):
             pair[name] = _led(labels, batch_axes, 2)
         elif len(shape) in (1, batch_axes + 1):
             edge[name] = _led(labels, batch_axes, 1)
@@ -434,7 +440,9 @@ def _trace_all(
 
 
 def _check_aggregators(
-    aggregators: tuple[Aggregator, ...], score: tuple[Term, ...], message: tuple[Term, ...]
+    aggregators: tuple[Aggregator, ...],
+    score: tuple[Term, ...],
+    message: tuple[Term, ...],
 ) -> None:
     for aggregator in aggregators:
         if not isinstance(aggregator, Aggregator):

@@ -68,11 +68,12 @@ def describe(plan: Plan) -> str:
     problem = plan.problem
     density = problem.num_edges / max(1, problem.size)
     graphs = f" x {problem.num_graphs:,} graphs" if problem.num_graphs != 1 else ""
-    lines = [
+    head = (
         f"{problem.topology}: {problem.num_receivers:,} receivers x "
         f"{problem.num_senders:,} senders{graphs}, {problem.num_edges:,} edges, "
         f"density {density:.2f}"
-    ]
+    )
+    lines = [head]
     for role, terms in (("score", problem.score), ("message", problem.message)):
         lines.extend(_term_line(role, term, problem) for term in terms)
     names = ", ".join(type(each).__name__ for each in problem.aggregators)

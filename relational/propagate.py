@@ -122,7 +122,7 @@ def lower(
     ...          message=lambda sender: sender).lowering.name
     'tiles'
     """
-    found = []
+    found: list[plans.Plan] = []
 
     def run(call: Mapping[str, Any]) -> Any:
         with plans.recording(found):

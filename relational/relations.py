@@ -92,7 +92,9 @@ class _Range:
     def value(self, label: Any) -> Any:
         xp = np if isinstance(label, np.ndarray | int) else jnp
         number = label + self.low
-        return number if self.is_clipped else xp.where(label < self.num_labels, number, 0)
+        return (
+            number if self.is_clipped else xp.where(label < self.num_labels, number, 0)
+        )
 
 
 def _range(owner: str, clip: Any, limit: Any) -> _Range | None:

@@ -97,7 +97,10 @@ class Term:
         return frozenset(site for site, _ in self.reads) - {"context"}
 
     def over(
-        self, constants: list[Any], leaves: Mapping[str, list[Any]], *axes: frozenset[str]
+        self,
+        constants: list[Any],
+        leaves: Mapping[str, list[Any]],
+        *axes: frozenset[str],
     ) -> jax.Array:
         """Evaluates the term over arrays of edges.
 
@@ -196,7 +199,9 @@ def _check_result(result: Any, role: str) -> None:
 
 def _used(jaxpr: core.Jaxpr) -> set[Any]:
     """Returns the variables that an equation or the result reads."""
-    used = {atom for eqn in jaxpr.eqns for atom in eqn.invars if isinstance(atom, core.Var)}
+    used = {
+        atom for eqn in jaxpr.eqns for atom in eqn.invars if isinstance(atom, core.Var)
+    }
     return used | {atom for atom in jaxpr.outvars if isinstance(atom, core.Var)}
 
 
@@ -210,7 +215,8 @@ def _kind(jaxpr: core.Jaxpr) -> str:
     if [eqn.primitive.name for eqn in rest] == ["dot_general"]:
         scaled = [eqn for eqn in jaxpr.eqns if eqn.primitive.name in ("mul", "div")]
         is_scalar = all(
-            any(not atom.aval.shape for atom in eqn.invars) for eqn in scaled
+            any(not getattr(atom.aval, "shape", ()) for atom in eqn.invars)
+            for eqn in scaled
         )
         if is_scalar:
             return "dot"

@@ -275,14 +275,26 @@ class Attention(hk.Module):
 
     @hk.transparent
     def _rows(self, name: str, edge_set: rl.EdgeSet, width: int, rank: int) -> Rows:
+        if name not in edge_set.relations:
+            names = ", ".join(edge_set.relations) or "none"
+            raise ValueError(
+                f"`score` and `message` name relations of the edge set `{self.over}`, "
+                f"{names}; got `{name}`."
+            )
         relation = narrowed(edge_set.relations[name], edge_set.topology)
+        num_labels = relation.num_labels
+        if num_labels is None:
+            raise ValueError(
+                f"the relation `{name}` must be bounded to have a table; got {relation}. "
+                "Give it `clip` or `limit`."
+            )
         heads = self.num_heads if self.tables == "per_head" else 1
         tables = {}
         for role, used in (("score", self.score), ("message", self.message)):
             if name in used:
                 table = hk.get_parameter(
                     f"{role}_{name}",
-                    (heads, relation.num_labels, width),
+                    (heads, num_labels, width),
                     jnp.float32,
                     hk.initializers.RandomNormal(width**-0.5),
                 )

@@ -83,10 +83,10 @@ def _explained(
     from relational.models.tasks import NextToken
 
     task = NextToken(model)
-    whole = jax.ShapeDtypeStruct((batch, length), "int32")  # type: ignore[no-untyped-call]  # jax.
+    whole = jax.ShapeDtypeStruct((batch, length), "int32")
     inputs = task.inputs(dict.fromkeys(_ATTRIBUTES, whole))
     # Parameters do not depend on how many nodes there are.
-    one = jax.ShapeDtypeStruct((1, 1), "int32")  # type: ignore[no-untyped-call]  # jax.
+    one = jax.ShapeDtypeStruct((1, 1), "int32")
     key = jax.eval_shape(lambda: jax.random.key(0))
     example = task.inputs(dict.fromkeys(_ATTRIBUTES, one))
     params = jax.eval_shape(task.model.init, key, example)

@@ -19,9 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational.aggregators import Aggregator, Weighting, keep_scale
-from relational.lowerings.problem import Operands, Problem, Side
-from relational.lowerings.problem import each_graph, with_positions
-from relational.relations import Labels, PositionRelation
+from relational.lowerings.problem import (
+    Operands,
+    Problem,
+    Side,
+    each_graph,
+    with_positions,
+)
+from relational.relations import PositionRelation
 from relational.terms import Term
 from relational.topologies.base import End
 

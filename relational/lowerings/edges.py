@@ -13,8 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from relational.aggregators import Aggregator, Weighting, keep_scale
-from relational.lowerings.problem import Operands, Problem, Side
-from relational.lowerings.problem import each_graph, with_positions
+from relational.lowerings.problem import (
+    Operands,
+    Problem,
+    Side,
+    each_graph,
+    with_positions,
+)
 from relational.topologies.base import End
 
 _EDGE = frozenset({"edge"})

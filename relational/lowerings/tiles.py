@@ -23,8 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational.lowerings.dense import Dense, Part, Tile, pair_cost
-from relational.lowerings.problem import Operands, Problem
-from relational.lowerings.problem import each_graph, each_lead, with_positions
+from relational.lowerings.problem import (
+    Operands,
+    Problem,
+    each_graph,
+    each_lead,
+    with_positions,
+)
 from relational.topologies.base import Tile as Class
 from relational.topologies.base import Topology
 
@@ -143,7 +148,7 @@ def rows(
 
 def _block(problem: Problem) -> int:
     """Returns how many receivers a tile takes, a power of two from 32 to 256."""
-    sample = range(0, min(256, problem.num_receivers))
+    sample = range(min(256, problem.num_receivers))
     middle = problem.num_receivers // 2
     sample = range(middle, min(middle + 128, problem.num_receivers)) or sample
     heard = len(problem.topology.sender_range(sample, problem.num_senders))
@@ -300,15 +305,15 @@ def _parts(
 def _split_senders(
     cut: Operands, count: int, most: int
 ) -> Iterator[tuple[int, Operands]]:
-    for at in range(0, count, most):
+    def taken(at: int) -> Operands:
         span = slice(at, min(at + most, count))
-        yield (
-            at,
-            cut._replace(
-                sender=jax.tree.map(lambda leaf: leaf[span], cut.sender),
-                pair=jax.tree.map(lambda leaf: leaf[:, span], cut.pair),
-            ),
+        return cut._replace(
+            sender=jax.tree.map(lambda leaf: leaf[span], cut.sender),
+            pair=jax.tree.map(lambda leaf: leaf[:, span], cut.pair),
         )
+
+    for at in range(0, count, most):
+        yield at, taken(at)
 
 
 def _spans(operands: Operands, row: Row, starts: Any) -> Operands:
@@ -378,16 +383,15 @@ def _gradients(
             for span, total, part in zip(spans, totals, pull(of_sums)[0], strict=True)
         ]
 
+    def step(run: list[Row], totals: list[Any], starts: Any) -> tuple[list[Any], None]:
+        return of_row(run, totals, starts), None
+
     totals = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
     for run in work.runs():
         if len(run) == 1:
             totals = of_row(run, totals, run[0].starts)
             continue
-        totals, _ = jax.lax.scan(
-            lambda totals, starts, run=run: (of_row(run, totals, starts), None),
-            totals,
-            _starts(run),
-        )
+        totals, _ = jax.lax.scan(functools.partial(step, run), totals, _starts(run))
     return totals
 
 

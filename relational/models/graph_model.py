@@ -22,7 +22,7 @@ from relational.models.named import relation_of, topology_of
 Inputs = Mapping[str, Mapping[str, Any]]
 Caches = tuple[rl.Cache, ...]
 _Listen = Callable[[int, blocks.Attention, rl.Graph], tuple[rl.Graph, Any]]
-_Stepped = tuple[jax.Array, Caches]
+_Stepped = tuple[jax.Array, tuple[Any, ...]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,12 +74,13 @@ class Listed:
 
     def concrete(self, topology: "Topology") -> tuple[Any, Any]:
         """Returns `(senders, receivers)` of one graph as NumPy arrays of the valid."""
-        for array in (self.senders, self.receivers, self.valid):
-            if isinstance(array, jax.core.Tracer):
-                raise ValueError(
-                    f"the edges of `{topology}` are traced, so they cannot be listed "
-                    "while tracing. Call this outside `jit`, or pass NumPy arrays."
-                )
+        arrays = (self.senders, self.receivers, self.valid)
+        is_traced = any(isinstance(array, jax.core.Tracer) for array in arrays)
+        if is_traced:
+            raise ValueError(
+                f"the edges of `{topology}` are traced, so they cannot be listed "
+                "while tracing. Call this outside `jit`, or pass NumPy arrays."
+            )
         senders, receivers = np.asarray(self.senders), np.asarray(self.receivers)
         if self.valid is not None:
             valid = np.asarray(self.valid)
@@ -176,7 +177,9 @@ class Topology(abc.ABC):
         """
         data = self.data()
         ndim = max(np.ndim(receiver), np.ndim(sender))
-        receiver, sender = (_pad_rank(position, ndim) for position in (receiver, sender))
+        receiver, sender = (
+            _pad_rank(position, ndim) for position in (receiver, sender)
+        )
 
         def take(attribute: Any, position: Any) -> Any:
             return _tree_map(lambda leaf: leaf[..., position], attribute)
@@ -213,7 +216,8 @@ class Topology(abc.ABC):
             )
         receivers = senders if receivers is None else receivers
         senders = receivers if senders is None else senders
-        assert receivers is not None and senders is not None
+        assert receivers is not None
+        assert senders is not None
         return receivers, senders
 
     def edges(
@@ -284,7 +288,10 @@ class Topology(abc.ABC):
         return float(degrees.sum() / max(1, receivers * senders))
 
     def tiles(
-        self, block: int, num_receivers: int | None = None, num_senders: int | None = None
+        self,
+        block: int,
+        num_receivers: int | None = None,
+        num_senders: int | None = None,
     ) -> Int[np.ndarray, "rows columns"]:
         """Returns the class of each `block` x `block` tile: 0 empty, 1 partial, 2 full.
 
@@ -340,7 +347,7 @@ class Topology(abc.ABC):
         return Minus(self, other)
 
     @property
-    def T(self) -> "Topology":  # noqa: N802 - as numpy and the papers write it.
+    def T(self) -> "Topology":
         """The same edges turned round: who was heard now hears."""
         return self.left if isinstance(self, Transposed) else Transposed(self)
 

@@ -117,7 +117,9 @@ class Edges(Topology):
 
     def _span(self) -> tuple[int, int]:
         """Returns counts that surely hold every index."""
-        spans = (np.max(side, initial=-1) + 1 for side in (self.receivers, self.senders))
+        spans = (
+            np.max(side, initial=-1) + 1 for side in (self.receivers, self.senders)
+        )
         receivers, senders = (int(span) for span in spans)
         return self.num_receivers or receivers, self.num_senders or senders
 

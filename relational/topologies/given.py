@@ -106,4 +106,3 @@ class Lengths(_Given):
     def __str__(self) -> str:
         sides = {"receivers": self.receivers, "senders": self.senders}
         return f"Lengths({', '.join(k for k, v in sides.items() if v is not None)})"
-

@@ -70,13 +70,13 @@ class Report:
 def initial_state(task: Task, training: TrainingSpec, batch: Batch) -> State:
     """Returns the state before the first step; of `batch` only shapes are read."""
     state = _initial_state(batch, task=task, training=training)
-    return jax.device_put(state, one_device())  # type: ignore[no-any-return]  # jax.
+    return jax.device_put(state, one_device())
 
 
 def abstract_state(task: Task, training: TrainingSpec, batch: Batch) -> State:
     """Returns the state's shapes and dtypes, computing nothing."""
     make = functools.partial(_initial_state, task=task, training=training)
-    return shaped_like(jax.eval_shape(make, batch))  # type: ignore[no-any-return]
+    return shaped_like(jax.eval_shape(make, batch))
 
 
 @functools.partial(
@@ -149,9 +149,7 @@ def shaped_like(tree: Any) -> Any:
     """Returns the shapes and dtypes of `tree`, on the device that training uses."""
 
     def shape(leaf: Any) -> Any:
-        return jax.ShapeDtypeStruct(  # type: ignore[no-untyped-call]  # jax.
-            leaf.shape, leaf.dtype, sharding=one_device()
-        )
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one_device())
 
     return jax.tree.map(shape, tree)
 
