@@ -35,6 +35,12 @@ class EdgeSet:
       topology: who may hear whom.
       features: None, or a pytree of [*lead, E, ...] in the order of the edges.
       relations: labels of the edges, by name.
+
+    >>> import relational as rl
+    >>> edge_set = rl.EdgeSet(senders="note", receivers="note", topology=rl.Causal(),
+    ...                       relations={"offset": rl.Offset(clip=8)})
+    >>> str(edge_set.topology)
+    'Causal()'
     """
 
     senders: str

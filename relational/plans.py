@@ -8,7 +8,7 @@ import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
@@ -18,6 +18,7 @@ from relational.lowerings.tiles import Tiles
 _SOFT_MEMORY = 256 * 2**20  # Beyond it, temporary memory weighs in the choice.
 
 
+@runtime_checkable
 class Lowering(Protocol):
     """An order of evaluation."""
 

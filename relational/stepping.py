@@ -37,6 +37,13 @@ class Cache:
       senders: a pytree of [*lead, M, ...].
       positions: [*batch, M] integers, the node that each slot holds.
       batch_axes: how many leading axes the senders have.
+
+    >>> import jax.numpy as jnp, relational as rl
+    >>> notes = jnp.array([[1.0, 5.0, 3.0]])  # A batch of one sequence of three.
+    >>> cache = rl.start(rl.Band(before=1), notes, length=3, batch_axes=1)
+    >>> cache = rl.prefill(cache, notes)
+    >>> cache.slots, cache.positions.tolist(), cache.senders.tolist()
+    (2, [[2, 1]], [[3.0, 5.0]])
     """
 
     topology: Topology
@@ -100,6 +107,12 @@ def prefill(cache: Cache, senders: Any, lengths: jax.Array | None = None) -> Cac
       senders: a pytree of [*lead, N, ...], the nodes from position 0 on.
       lengths: [batch] integers, how many of the N count for each sequence; by
         default all.
+
+    >>> import jax.numpy as jnp, relational as rl
+    >>> notes = jnp.array([[1.0, 5.0, 3.0]])  # A batch of one sequence of three.
+    >>> cache = rl.start(rl.Causal(), notes, length=3, batch_axes=1)
+    >>> rl.prefill(cache, notes).senders.tolist()
+    [[1.0, 5.0, 3.0]]
     """
     count = jax.tree.leaves(senders)[0].shape[cache.batch_axes]
     batch = cache.positions.shape[0]
@@ -151,6 +164,18 @@ def step(
 
     Returns:
       [*lead, 1, F] (a tuple for a tuple of aggregators), and the next cache.
+
+    >>> import jax.numpy as jnp, relational as rl
+    >>> notes = jnp.array([[1.0, 5.0, 3.0]])  # A batch of one sequence of three.
+    >>> cache = rl.start(rl.Causal(), notes, length=3, batch_axes=1)
+    >>> for position in range(3):
+    ...     heard, cache = rl.step(
+    ...         cache, jnp.array([position]), senders=notes[:, position, None],
+    ...         message=lambda sender: sender, aggregator=rl.Sum())
+    ...     print(heard.tolist())
+    [[1.0]]
+    [[6.0]]
+    [[9.0]]
     """
     cache = _append(cache, position, senders)
     ones = (1,) * (cache.batch_axes - 1)

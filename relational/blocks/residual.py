@@ -27,6 +27,17 @@ class Residual:
       order: "pre" or "post".
       node_set: the set whose features are updated.
       dropout_rate: on the part's output; 0 outside training.
+
+    >>> import haiku as hk, jax, jax.numpy as jnp, relational as rl
+    >>> from relational.blocks import Residual
+    >>> graph = rl.Graph(nodes={"word": jnp.array([[1.0, 3.0]])})
+    >>> def twice(graph):  # The part hears normalised features; its result is added.
+    ...     wrap = Residual("pre", "word")
+    ...     return wrap(graph, lambda inner: (inner, None), "norm")[0].nodes["word"]
+    >>> block = hk.transform(twice)
+    >>> params = block.init(jax.random.key(0), graph)
+    >>> block.apply(params, None, graph).round(3).tolist()
+    [[0.0, 4.0]]
     """
 
     order: Literal["pre", "post"]

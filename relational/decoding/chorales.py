@@ -30,7 +30,14 @@ MOST_STEPS = 8192
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Composed:
-    """Pieces, and what the model thought of them."""
+    """Pieces, and what the model thought of them.
+
+    >>> nothing = Generated(tokens=np.zeros([1, 0]), log_probabilities=np.zeros([1, 0]),
+    ...                     prime_length=0, seconds=0.0)
+    >>> Composed(pitch=np.array([[[72, 67, 64, 48]] * 16]), prime_steps=4, first_beat=0,
+    ...          generated=nothing).pitch.shape
+    (1, 16, 4)
+    """
 
     pitch: Int[np.ndarray, "B S 4"]
     """MIDI pitches of soprano, alto, tenor and bass, -1 where a voice rests."""

@@ -35,7 +35,14 @@ _MASKED = -1e30  # A score that no softmax hears, finite so that gradients are.
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """Asks for all pairs with a mask: `lowering=rl.lowerings.Dense()`."""
+    """Asks for all pairs with a mask: `lowering=rl.lowerings.Dense()`.
+
+    >>> import jax.numpy as jnp, relational as rl
+    >>> rl.propagate(rl.Band(before=1), senders=jnp.array([1.0, 5.0, 3.0]),
+    ...              message=lambda sender: sender, aggregator=rl.Sum(),
+    ...              lowering=rl.lowerings.Dense()).tolist()
+    [1.0, 6.0, 8.0]
+    """
 
     name = "dense"
 

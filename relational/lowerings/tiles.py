@@ -47,6 +47,12 @@ class Tiles:
       senders: most senders a tile; longer rows are merged from parts.
       loops: whether to take one graph (one head) at a time, as CPUs like it, or all
         at once; by default by the device.
+
+    >>> import jax.numpy as jnp, relational as rl
+    >>> rl.propagate(rl.Band(before=1), senders=jnp.array([1.0, 5.0, 3.0]),
+    ...              message=lambda sender: sender, aggregator=rl.Sum(),
+    ...              lowering=rl.lowerings.Tiles(block=2)).tolist()
+    [1.0, 6.0, 8.0]
     """
 
     block: int | None = None

@@ -41,6 +41,15 @@ class Model:
         caches).
       weights: (params, inputs) -> for each attention, in order, [B, H, R, S]: how much
         each node listens to each other. For looking at; needs memory for all pairs.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from relational import models, specs
+    >>> model = models.build(specs.load("transformer").model)
+    >>> inputs = {"token": {n: jnp.zeros([2, 1], int) for n in ("token", "voice", "beat")}}
+    >>> params = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    >>> caches = jax.eval_shape(lambda p: model.start(p, inputs, 64), params)
+    >>> len(caches), caches[0].slots
+    (5, 64)
     """
 
     init: Callable[..., Any]
@@ -59,8 +68,8 @@ def build(spec: specs.ModelSpec) -> Model:
     >>> model = models.build(specs.load("demo").model)
     >>> names = ["token", "voice", "beat", "pitch", "onset"]
     >>> inputs = {"token": {name: jnp.zeros([2, 8], int) for name in names}}
-    >>> params = model.init(jax.random.key(0), inputs)
-    >>> model.apply(params, None, inputs, is_training=False).shape
+    >>> params = jax.jit(model.init)(jax.random.key(0), inputs)
+    >>> jax.eval_shape(lambda: model.apply(params, None, inputs, is_training=False)).shape
     (2, 8, 48)
     """
 

@@ -33,10 +33,10 @@ class Edges(Topology):
       ValueError: if shapes differ, numbers are no integers, or an index is out of
         range; the message names the first offending edge.
 
-    >>> graph = Edges([0, 0, 2], [1, 2, 1], num_receivers=3)
+    >>> graph = Edges([0, 0, 2], [1, 2, 0], num_receivers=3)
     >>> print(graph.text())
-    ...
-    #.#
+    ..#
+    #..
     #..
     >>> graph.T.degrees()
     array([2, 0, 1])

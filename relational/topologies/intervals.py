@@ -113,9 +113,9 @@ class Causal(_Interval):
 class Self(_Interval):
     """Each node hears itself only.
 
-    >>> print((Causal() - Self()).text(3))
-    ...
-    #..
+    >>> print((Complete() - Self()).text(3))
+    .##
+    #.#
     ##.
     """
 
