@@ -64,13 +64,18 @@ class AttributeRelation(Relation):
 
     attribute: str
 
+    @property
+    @abc.abstractmethod
+    def span(self) -> "Span | None":
+        """Which differences have rows; None where they have no bound."""
+
     @abc.abstractmethod
     def label(self, difference: Any) -> Any:
         """Returns the label of a difference of attributes, elementwise."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _Range:
+class Span:
     """Differences from `low` to `high`; those beyond are clipped, or have no row."""
 
     low: int
@@ -97,7 +102,7 @@ class _Range:
         )
 
 
-def _range(owner: str, clip: Any, limit: Any) -> _Range | None:
+def _range(owner: str, clip: Any, limit: Any) -> Span | None:
     """Returns the range that `clip=` or `limit=` says; None if neither is given."""
     if clip is not None and limit is not None:
         raise ValueError(
@@ -113,7 +118,7 @@ def _range(owner: str, clip: Any, limit: Any) -> _Range | None:
             f"`{owner}.{name}` must be 0 or more, or (low, high) with low <= high; got "
             f"{bound}. The table has a row for each difference from low to high."
         )
-    return _Range(low, high, is_clipped=clip is not None)
+    return Span(low, high, is_clipped=clip is not None)
 
 
 @_pytrees.register(data=())
@@ -191,6 +196,10 @@ class Difference(AttributeRelation):
 
     def __post_init__(self) -> None:
         _range("Difference", self.clip, self.limit)
+
+    @property
+    def span(self) -> Span | None:
+        return _range("Difference", self.clip, self.limit)
 
     @property
     def num_labels(self) -> int | None:

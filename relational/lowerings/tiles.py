@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from relational.lowerings.dense import Dense, Part, Tile, pair_cost
+from relational.lowerings.dense import Dense, pair_cost
 from relational.lowerings.problem import (
     Operands,
     Problem,
@@ -30,6 +30,7 @@ from relational.lowerings.problem import (
     each_lead,
     with_positions,
 )
+from relational.lowerings.tile import Part, Tile
 from relational.topologies.base import Tile as Class
 from relational.topologies.base import Topology
 

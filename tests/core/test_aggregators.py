@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import relational as rl
-from relational.lowerings.dense import Part
+from relational.lowerings.tile import Part
 
 GRAPH = rl.Edges([0, 1, 2, 2, 3, 3], [0, 0, 0, 1, 1, 1], num_receivers=3, num_senders=4)
 VALUES = np.array([[1.0, -2.0], [4.0, 0.5], [4.0, 3.0], [-1.0, 3.0]], np.float32)

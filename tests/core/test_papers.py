@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import relational as rl
-from relational.lowerings.dense import skew, unskew
+from relational.lowerings.diagonals import skew, unskew
 
 LOWERINGS = [rl.lowerings.Edges(), rl.lowerings.Dense(), rl.lowerings.Tiles(block=8)]
 
