@@ -54,10 +54,13 @@ class Diagonals:
     Labels count up by one, between stretches that all have one label: that of the
     nearest row (differences that are clipped) or none (differences that have no row).
 
+    A term is evaluated on the middle rows and on the zero row, which stands last.
+
     Attributes:
       rows: the labels in the middle.
       before, after: how many diagonals lie on each side.
-      repeats: whether the two sides repeat the nearest label; otherwise they are zero.
+      repeats: whether the two sides repeat the nearest label; otherwise they have the
+        zero row.
     """
 
     rows: slice
@@ -91,23 +94,31 @@ class Diagonals:
         sizes = [side.size for side in sides]
         return cls(rows, sizes[0], sizes[1], (repeats[0], repeats[1]))
 
+    def take(self, table: jax.Array) -> jax.Array:
+        """Returns the middle rows of [L + 1, ...], and its last, the zero row."""
+        return jnp.concatenate([table[self.rows], table[-1:]])
+
     def spread(self, value: jax.Array) -> jax.Array:
-        """Returns [R, W, ...] from values of the middle labels [R, M, ...]."""
+        """Returns [R, W, ...] from values of the rows taken, [R, M + 1, ...]."""
 
         def side(count: int, nearest: jax.Array, is_repeated: bool) -> jax.Array:
-            nearest = nearest if is_repeated else jnp.zeros_like(nearest)
-            return jnp.broadcast_to(nearest, (value.shape[0], count, *value.shape[2:]))
+            found = nearest if is_repeated else value[:, -1:]
+            return jnp.broadcast_to(found, (value.shape[0], count, *value.shape[2:]))
 
         before = side(self.before, value[:, :1], self.repeats[0])
-        after = side(self.after, value[:, -1:], self.repeats[1])
-        return jnp.concatenate([before, value, after], axis=1)
+        after = side(self.after, value[:, -2:-1], self.repeats[1])
+        return jnp.concatenate([before, value[:, :-1], after], axis=1)
 
     def gather(self, weight: jax.Array) -> jax.Array:
-        """Adds up weights [R, W] by label: the transpose of `spread`, [R, M]."""
+        """Adds up weights [R, W] by row taken: the transpose of `spread`."""
         stop = weight.shape[1] - self.after
+        sides = weight[:, : self.before], weight[:, stop:]
         middle = weight[:, self.before : stop]
-        if self.repeats[0] and self.before:
-            middle = middle.at[:, 0].add(weight[:, : self.before].sum(axis=1))
-        if self.repeats[1] and self.after:
-            middle = middle.at[:, -1].add(weight[:, stop:].sum(axis=1))
-        return middle
+        beyond = jnp.zeros((weight.shape[0], 1), weight.dtype)
+        for side, at, is_repeated in zip(sides, (0, -1), self.repeats, strict=True):
+            total = side.sum(axis=1)
+            if is_repeated:
+                middle = middle.at[:, at].add(total)
+            else:
+                beyond = beyond + total[:, None]
+        return jnp.concatenate([middle, beyond], axis=1)

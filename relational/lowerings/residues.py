@@ -21,21 +21,21 @@ def spread(
     """Returns out[r, s] = value[r, label(sender[s] - receiver[r])].
 
     Args:
-      value: [R, M], by label.
+      value: [R, M + 1], by label; the last is what is said beyond the rows.
       receiver: [R] integers, the attribute of each receiver.
       sender: [S] integers.
       span: which differences have rows; beyond, the nearest row or zero.
     """
-    count = value.shape[1]
+    count = span.num_labels
     residue = jnp.arange(count, dtype=jnp.int32)
     label = (residue[None] - receiver[:, None] - span.low) % count
-    rotated = jnp.take_along_axis(value, label, axis=1)
+    rotated = jnp.take_along_axis(value[:, :-1], label, axis=1)
     chosen = (sender[:, None] % count == residue[None]).astype(value.dtype)  # [S, M]
     found = jnp.einsum("rm,sm->rs", rotated, chosen, precision="highest")
     difference = sender[None] - receiver[:, None]
-    below, above = value[:, :1], value[:, -1:]
-    if not span.is_clipped:
-        below, above = jnp.zeros_like(below), jnp.zeros_like(above)
+    below = above = value[:, -1:]
+    if span.is_clipped:
+        below, above = value[:, :1], value[:, -2:-1]
     found = jnp.where(difference < span.low, below, found)
     return jnp.where(difference > span.high, above, found)
 
@@ -43,10 +43,12 @@ def spread(
 def gather(
     weight: jax.Array, receiver: jax.Array, sender: jax.Array, span: Span
 ) -> jax.Array:
-    """Adds up weights [R, S] by label: the transpose of `spread`, [R, M]."""
-    example = jax.ShapeDtypeStruct((weight.shape[0], span.num_labels), weight.dtype)
+    """Adds up weights [R, S] by label: the transpose of `spread`, [R, M + 1]."""
+    labels = span.num_labels + 1
+    example = jax.ShapeDtypeStruct((weight.shape[0], labels), weight.dtype)
     transpose = jax.linear_transpose(
         lambda value: spread(value, receiver, sender, span), example
     )
+    by_label: jax.Array
     (by_label,) = transpose(weight)
     return by_label

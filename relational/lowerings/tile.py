@@ -257,7 +257,7 @@ class Tile:
             diagonals = Diagonals.of(labels, count)
             if diagonals is not None:
                 tables = self.operands.tables[name]
-                return [table[diagonals.rows] for table in tables], diagonals
+                return [diagonals.take(table) for table in tables], diagonals
         first = self.operands.sender.position[0] - self.operands.receiver.position[-1]
         label = relation.label(first + jnp.arange(width))
         return problem.rows_at(name, self.operands, label), None
@@ -276,9 +276,8 @@ class Tile:
         value = self._by_label(term, held, name)
         ends = self._attributes(name)
         if ends is not None and value.ndim == 2:
-            known = value[:, :-1]  # The last label is beyond the span.
-            known = jnp.broadcast_to(known, (self.shape[0], known.shape[1]))
-            return residues.spread(known, *ends)
+            value = jnp.broadcast_to(value, (self.shape[0], value.shape[1]))
+            return residues.spread(value, *ends)
         if value.shape[0] == 1:
             return jnp.take(value[0], labels, axis=0)
         index = labels.reshape(labels.shape + (1,) * (value.ndim - 2))
@@ -346,7 +345,6 @@ class Tile:
                 by_label = diagonals.gather(by_label)
         elif (ends := self._attributes(name)) is not None:
             by_label = residues.gather(weight, *ends)
-            value = value[:-1]
         else:
             count = value.shape[0]
             by_label = jax.vmap(

@@ -33,6 +33,22 @@ def pitch_key(receiver, pitch):
     return rl.dot(receiver.query, pitch.key)
 
 
+def curved_offset(receiver, offset):
+    return jnp.cos(rl.dot(receiver.query, offset.key))  # Not zero where the row is.
+
+
+def curved_pitch(receiver, pitch):
+    return jnp.cos(rl.dot(receiver.query, pitch.key))
+
+
+def curved_pitch_value(pitch):
+    return jnp.cos(pitch.key[:3])
+
+
+def curved_offset_value(offset):
+    return jnp.cos(offset.value)
+
+
 def label_key(receiver, label):
     return rl.dot(receiver.query, label.key)
 
@@ -206,9 +222,10 @@ STRUCTURES = (
     Structure(
         "relations on offset and pitch, in blocks",
         lambda _: rl.Blocks(size=4) & rl.Causal(),
-        score=(content, offset_key, pitch_key),
+        score=(content, offset_key, pitch_key, curved_offset, curved_pitch),
+        message=(value, curved_offset_value, curved_pitch_value),
         relations=("offset", "pitch"),
-        offset=rl.Offset(limit=20),
+        offset=rl.Offset(limit=(-2, 1)),
     ),
     Structure(
         "given labels, bipartite, with lengths",
