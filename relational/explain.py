@@ -8,7 +8,7 @@ import jax
 
 from relational.lowerings.problem import Problem
 from relational.plans import Candidate, Plan, recording
-from relational.relations import PositionRelation
+from relational.relations import AttributeRelation, PositionRelation
 from relational.terms import Term
 
 
@@ -110,8 +110,11 @@ def _becomes(role: str, term: Term, problem: Problem) -> str:
         if role == "message":
             return "weights added by label, then a product with the table"
         if ends:
-            spread = "skewed" if diagonals else "gathered"
-            return f"a product with the table, then {spread} into the tile"
+            if diagonals:
+                return "a product with the table, then skewed into the tile"
+            if isinstance(relation, AttributeRelation):
+                return "a product with the table, then one with ones and zeros"
+            return "a product with the table, then gathered into the tile"
         return "a row of labels, then spread over the tile"
     if not term.depends or term.depends == {"receiver"}:
         return "once a receiver"
