@@ -86,10 +86,11 @@ class Chorales:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the training pieces."""
+        """A digest of the pieces that are trained on, and of those that judge it."""
         digest = hashlib.sha256()
-        for piece in self.pieces("train"):
-            digest.update(np.ascontiguousarray(piece["pitch"]).tobytes())
+        for split in ("train", "validation"):
+            for piece in self.pieces(split):
+                digest.update(np.ascontiguousarray(piece["pitch"]).tobytes())
         return f"{self.spec.source}-{digest.hexdigest()[:16]}"
 
     def training(self, seed: int) -> Batches:
@@ -130,7 +131,39 @@ def from_spec(
     Args:
       spec: what to train.
       data_source: a file or folder to read instead of the data set's address.
+
+    Raises:
+      ValueError: if the data cannot feed the model; all reasons, each with its path.
     """
+    _check_fed(spec)
     source = None if data_source is None else os.fspath(data_source)
     data = Chorales(spec.data, spec.training.batch_size, source)
     return NextToken(spec.model), data
+
+
+def _check_fed(spec: specs.Spec) -> None:
+    """Refuses a model that asks for nodes, or for rows, that the data do not have."""
+    from relational.datasets import serialisation as chorale
+
+    read_out = spec.model.read_out.node
+    problems = [
+        f"model.nodes.{name}: the chorales have one node set, which is read out "
+        f"(`{read_out}`); nothing fills another. Remove it."
+        for name in spec.model.nodes
+        if name != read_out
+    ]
+    node = spec.model.nodes[read_out]
+    counts = {
+        "vocabulary": (node.vocabulary, chorale.VOCABULARY_SIZE),
+        "embed.voice": (node.embed.get("voice"), chorale.NUM_VOICES),
+        "embed.beat": (node.embed.get("beat"), chorale.NUM_BEATS),
+        "embed.pitch": (node.embed.get("pitch"), 128),  # MIDI's.
+    }
+    problems += [
+        f"model.nodes.{read_out}.{name}: must be {wanted} or more, as many as the "
+        f"chorales have; got {count}."
+        for name, (count, wanted) in counts.items()
+        if count is not None and count < wanted
+    ]
+    if problems:
+        raise ValueError("\n".join(problems))

@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -8,37 +6,33 @@ from relational import specs
 from relational.models.tasks import NextToken
 
 _NAMES = ("previous", "voice", "beat", "onset", "pitch")
+_TINY = """
+name: tiny
+model:
+  nodes: {{token: {{vocabulary: 48, width: 16, embed: {{voice: 4, beat: 32}}}}}}
+  edges:
+    self:
+      from: token
+      to: token
+      topology: {topology}
+      relations:
+        offset: {{limit: 20}}
+        pitch: {{difference: pitch, clip: 24}}
+        time: {{difference: onset, limit: 6}}
+  blocks:
+    - repeat: {num_layers}
+      attention: {{over: self, heads: 2, score: [content, offset, pitch, time]}}
+      feed_forward: {{width: 16}}
+  read_out: {{node: token}}
+data: {{chorales: {{window: 32}}}}
+training: {{steps: 5, batch_size: 4}}
+"""
 
 
-def spec_of(topology: specs.TopologySpec, num_layers: int) -> specs.ModelSpec:
-    """The model of the demo, made tiny, over another topology."""
-    model = specs.load("demo").model
-    edges = model.edges["self"]
-    (block,) = model.blocks
-    assert block.attention is not None
-    assert block.feed_forward is not None
-    return dataclasses.replace(
-        model,
-        nodes={"token": dataclasses.replace(model.nodes["token"], width=16)},
-        edges={"self": dataclasses.replace(edges, topology=topology)},
-        blocks=(
-            dataclasses.replace(
-                block,
-                repeat=num_layers,
-                attention=dataclasses.replace(block.attention, heads=2),
-                feed_forward=dataclasses.replace(block.feed_forward, width=16),
-            ),
-        ),
-    )
-
-
-CAUSAL = specs.CausalSpec()
-LOCAL = specs.AndSpec(parts=(specs.BlocksSpec(size=8), specs.CausalSpec()))
-
-
-def made(topology: specs.TopologySpec, num_layers: int) -> tuple[NextToken, object]:
-    """A task and parameters for it, drawn without compiling its `init`."""
-    task = NextToken(spec_of(topology, num_layers))
+def _made(topology: str, num_layers: int) -> tuple[specs.Spec, NextToken, object]:
+    """A tiny spec, its task, and parameters drawn without compiling `init`."""
+    spec = specs.loads(_TINY.format(topology=topology, num_layers=num_layers), "tiny")
+    task = NextToken(spec.model)
     batch = {name: np.zeros([1, 4], np.int32) for name in _NAMES}
     shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
     rng = np.random.default_rng(0)
@@ -46,17 +40,25 @@ def made(topology: specs.TopologySpec, num_layers: int) -> tuple[NextToken, obje
     def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         return rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype)
 
-    return task, jax.tree.map(draw, shapes)
+    return spec, task, jax.tree.map(draw, shapes)
 
 
 @pytest.fixture(scope="session")
 def causal():
-    return made(CAUSAL, num_layers=2)
+    """A task of two layers in which all that came before is heard, and parameters."""
+    return _made("causal", num_layers=2)[1:]
 
 
 @pytest.fixture(scope="session")
 def local():
-    return made(LOCAL, num_layers=1)
+    """The same of one layer, in which the own block of 8 and the one before is heard."""
+    return _made("{and: [{blocks: {size: 8}}, causal]}", num_layers=1)[1:]
+
+
+@pytest.fixture(scope="session")
+def tiny_spec():
+    """The spec of `local`."""
+    return _made("{and: [{blocks: {size: 8}}, causal]}", num_layers=1)[0]
 
 
 @pytest.fixture

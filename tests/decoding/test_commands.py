@@ -1,6 +1,5 @@
 """`relational demo`, `generate` and `explain`: what they leave and what they say."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -25,24 +24,16 @@ PIECES = [
 ]
 
 
-def _tiny(model: specs.ModelSpec) -> specs.Spec:
-    spec = specs.load("demo")
-    return dataclasses.replace(
-        spec, model=model, data=dataclasses.replace(spec.data, window=32)
-    )
-
-
 @pytest.fixture(scope="module")
-def tiny_demo(local, tmp_path_factory):
+def tiny_demo(tiny_spec, tmp_path_factory):
     """A demo of five steps, with a tiny model on three made-up pieces."""
-    spec = _tiny(local[0].spec)
     load = specs.load
     folder = tmp_path_factory.mktemp("runs") / "demo"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "_pieces", lambda *_: PIECES)
         patch.setattr(datasets, "is_prepared", lambda _: True)
         patch.setattr(
-            specs, "load", lambda name: spec if name == "demo" else load(name)
+            specs, "load", lambda name: tiny_spec if name == "demo" else load(name)
         )
         first = _printed("demo", "--folder", str(folder), "--steps", "5")
         times = {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
@@ -164,10 +155,9 @@ def test_a_run_without_a_checkpoint_is_told(tmp_path, monkeypatch, capsys) -> No
 
 
 @pytest.fixture(scope="module")
-def local_spec(local, tmp_path_factory) -> str:
+def local_spec(tiny_spec, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("specs") / "local.yaml"
-    spec = _tiny(local[0].spec)
-    specs.save(specs.override(spec, ["model.blocks[0].repeat=2"]), path)
+    specs.save(specs.override(tiny_spec, ["model.blocks[0].repeat=2"]), path)
     return str(path)
 
 
