@@ -24,12 +24,14 @@ def test_tables_smaller_than_the_data_are_refused(setting, words):
 
 def test_a_node_set_that_nothing_fills_is_refused():
     text = specs.dumps(specs.load("transformer"))
-    for heading, line in {
-        "nodes": "word: {vocabulary: 9, width: 8}",
-        "edges": "cross: {from: word, to: token, topology: complete}",
-        "blocks": "- attention: {over: cross, heads: 8}",
+    cross = "cross: {from: word, to: token, topology: complete}"
+    for old, new in {
+        "  nodes:\n": "  nodes:\n    word: {vocabulary: 9, width: 8}\n",
+        "edges: {": f"edges: {{{cross}, ",
+        "blocks: [": "blocks: [{attention: {over: cross, heads: 8}}, ",
     }.items():
-        text = text.replace(f"  {heading}:\n", f"  {heading}:\n    {line}\n")
+        assert old in text
+        text = text.replace(old, new)
     with pytest.raises(ValueError, match="model.nodes.word: the chorales have one node"):
         tasks.from_spec(specs.loads(text))
 
