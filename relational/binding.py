@@ -461,12 +461,10 @@ def _check_aggregators(
     if not message:
         raise ValueError("`message` must be a term or a list of terms; got none.")
     shapes = [term.shape for term in message]
-    try:
-        jnp.broadcast_shapes(*shapes)
-    except ValueError:
+    if len(set(shapes)) > 1:
         raise ValueError(
-            f"message terms must add up to one vector; got shapes {shapes}."
-        ) from None
+            f"message terms must be of one shape, since they add up; got {shapes}."
+        )
 
 
 def _lead(operands: Operands, batch_axes: int) -> tuple[int, ...]:

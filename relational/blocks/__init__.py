@@ -1,5 +1,9 @@
-if __name__ == "blocks":  # The root of the repository links here; that name is not ours.
-    raise ImportError("use `import relational.blocks`: `blocks` alone is another's name.")
+if (
+    __name__ == "blocks"
+):  # The root of the repository links here; that name is not ours.
+    raise ImportError(
+        "use `import relational.blocks`: `blocks` alone is another's name."
+    )
 
 """Haiku modules that own parameters: graph in, graph out."""
 

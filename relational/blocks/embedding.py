@@ -40,7 +40,9 @@ class Embedding(hk.Module):
     def table(self) -> jax.Array:
         """The table, [V, D], drawn from N(0, 1 / D)."""
         init = hk.initializers.RandomNormal(self.width**-0.5)
-        table: jax.Array = hk.get_parameter("table", (self.vocabulary, self.width), init=init)
+        table: jax.Array = hk.get_parameter(
+            "table", (self.vocabulary, self.width), init=init
+        )
         return table
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
@@ -77,7 +79,9 @@ def sinusoids(
     else:
         exponent = jnp.arange(pairs) / max(1, pairs - 1)
     angles = jnp.einsum(
-        "...,w->...w", positions.astype(jnp.float32), jnp.exp(-math.log(_BASE) * exponent)
+        "...,w->...w",
+        positions.astype(jnp.float32),
+        jnp.exp(-math.log(_BASE) * exponent),
     )
     both = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     if layout == "halves":

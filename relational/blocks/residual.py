@@ -45,7 +45,10 @@ class Residual:
     dropout_rate: float = 0.0
 
     def __call__(
-        self, graph: rl.Graph, part: Callable[[rl.Graph], tuple[rl.Graph, Any]], name: str
+        self,
+        graph: rl.Graph,
+        part: Callable[[rl.Graph], tuple[rl.Graph, Any]],
+        name: str,
     ) -> tuple[rl.Graph, Any]:
         """Returns the graph after `part`, and whatever else the part returns.
 

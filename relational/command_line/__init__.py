@@ -25,7 +25,7 @@ def main() -> None:
     """Runs the command line; a user's mistake is told in a short message."""
     try:
         app(prog_name="relational")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:  # Of extras that are absent.
         if os.environ.get(_TRACEBACK) == "1":
             raise
         _leave(_words(error), _MISTAKE)
@@ -79,7 +79,7 @@ def _application() -> typer.Typer:
     return application
 
 
-def _words(error: ValueError | OSError) -> str:
+def _words(error: ValueError | OSError | ImportError) -> str:
     """Returns what an error says, as a message to a user."""
     if isinstance(error, OSError) and error.filename is not None:
         return f" {error.filename}: {error.strerror}"

@@ -52,7 +52,6 @@ class Edges:
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
-
         listed = with_edges(problem, operands)
 
         def one(inner: Operands) -> list[Any]:
@@ -114,8 +113,7 @@ def evaluate(problem: Problem, operands: Operands, role: str) -> Any:
     for term, held in zip(terms, constants, strict=True):
         axes = (mapped,) if term.depends else ()
         total = total + term.over(held, leaves, *axes)
-    shape = (operands.edge.senders.shape[0], *terms[0].shape)
-    return jnp.broadcast_to(total, jnp.broadcast_shapes(jnp.shape(total), shape))
+    return jnp.broadcast_to(total, (operands.edge.senders.shape[0], *terms[0].shape))
 
 
 def valid_edges(problem: Problem, operands: Operands) -> Any:

@@ -112,7 +112,7 @@ class Problem:
 
     @property
     def message_shape(self) -> tuple[int, ...]:
-        return jnp.broadcast_shapes(*(term.shape for term in self.message))
+        return self.message[0].shape  # Binding refuses terms of several shapes.
 
     @property
     def accumulator(self) -> Any:

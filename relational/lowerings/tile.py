@@ -182,8 +182,7 @@ class Tile:
         total: Any = 0
         for term, held in zip(terms, constants, strict=True):
             total = total + self._pairs(term, held).astype(self.problem.accumulator)
-        features = jnp.broadcast_shapes(*(term.shape for term in terms))
-        return jnp.broadcast_to(total, (*self.shape, *features))
+        return jnp.broadcast_to(total, (*self.shape, *terms[0].shape))
 
     def _leaves(self) -> dict[str, list[Any]]:
         return {

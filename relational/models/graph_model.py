@@ -89,25 +89,30 @@ def build(spec: specs.ModelSpec) -> Model:
             return module(inputs, listen, rate=rate)[0]
 
         def start(inputs: Inputs, length: int) -> Caches:
-            return module(inputs, lambda _, attention, graph: (
-                attention(graph), attention.start(graph, length=length)
-            ))[1]
+            def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
+                del index
+                return attention(graph), attention.start(graph, length=length)
+
+            return module(inputs, listen)[1]
 
         def prefill(caches: Caches, inputs: Inputs, lengths: jax.Array) -> _Stepped:
-            return module(inputs, lambda index, attention, graph: attention.prefill(
-                caches[index], graph, lengths
-            ))
+            def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
+                return attention.prefill(caches[index], graph, lengths)
+
+            return module(inputs, listen)
 
         def step(caches: Caches, inputs: Inputs, position: jax.Array) -> _Stepped:
-            return module(inputs, lambda index, attention, graph: attention.step(
-                caches[index], graph, position
-            ), positions=position[:, None])
+            def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
+                return attention.step(caches[index], graph, position)
+
+            return module(inputs, listen, positions=position[:, None])
 
         def weights(inputs: Inputs) -> tuple[jax.Array, ...]:
-            return module(
-                inputs,
-                lambda _, attention, graph: (attention(graph), attention.weights(graph)),
-            )[1]
+            def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
+                del index
+                return attention(graph), attention.weights(graph)
+
+            return module(inputs, listen)[1]
 
         return call, (call, start, prefill, step, weights)
 

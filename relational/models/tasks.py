@@ -62,9 +62,7 @@ class NextToken:
             log_probability, jnp.asarray(batch["token"])[..., None], axis=-1
         )[..., 0]
         weight = jnp.asarray(batch["weight"], jnp.float32)
-        return Outcome(
-            loss=-(chosen * weight).sum(axis=-1), weight=weight.sum(axis=-1)
-        )
+        return Outcome(loss=-(chosen * weight).sum(axis=-1), weight=weight.sum(axis=-1))
 
 
 @functools.lru_cache(maxsize=32)

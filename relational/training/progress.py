@@ -80,10 +80,11 @@ class Progress:
         if self._is_live:
             self._bar.update(self._task, loss=f"loss {loss:.4f}", speed=speed)
         else:
-            left = _clock((self._steps - step) / max(self._steps_per_second, 1e-9))
-            self.say(
-                f"step {step}/{self._steps}  loss {loss:.4f}  {speed}  {left} left"
-            )
+            words = [f"step {step}/{self._steps}", f"loss {loss:.4f}"]
+            if self._steps_per_second:  # Unknown after one step, which compiled.
+                left = _clock((self._steps - step) / self._steps_per_second)
+                words += [speed, f"{left} left"]
+            self.say("  ".join(words))
         self.restart_clock(step)
 
     def evaluated(self, step: int, evaluation: Evaluation, *, is_best: bool) -> None:

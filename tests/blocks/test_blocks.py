@@ -35,9 +35,7 @@ def graph(topology=None, length=7, width=16, batch=2, **relations):
 
 
 def attention(**settings):
-    return hk.transform(
-        lambda graph: blocks.Attention(over="self", **settings)(graph)
-    )
+    return hk.transform(lambda graph: blocks.Attention(over="self", **settings)(graph))
 
 
 def test_attention_is_that_of_haiku():
@@ -53,9 +51,7 @@ def test_attention_is_that_of_haiku():
     theirs = hk.transform(
         lambda x: hk.MultiHeadAttention(
             4, 4, w_init=hk.initializers.VarianceScaling(), model_size=16
-        )(
-            x, x, x, mask=jnp.tril(jnp.ones((1, 1, 7, 7), bool))
-        )
+        )(x, x, x, mask=jnp.tril(jnp.ones((1, 1, 7, 7), bool)))
     )
     renamed = {
         "multi_head_attention/" + new: params["attention/" + old]
@@ -121,7 +117,9 @@ def test_attention_takes_and_gives_graph_tuples():
         n_node=jnp.array([3, 2]),
         n_edge=jnp.array([2, 2]),
     )
-    block = hk.transform(lambda graph: blocks.Attention(over="edge", num_heads=2)(graph))
+    block = hk.transform(
+        lambda graph: blocks.Attention(over="edge", num_heads=2)(graph)
+    )
     params = block.init(jax.random.key(0), tuple_)
     found = jax.jit(block.apply)(params, None, tuple_)
     assert isinstance(found, jraph.GraphsTuple)
@@ -130,7 +128,9 @@ def test_attention_takes_and_gives_graph_tuples():
     np.testing.assert_allclose(found.nodes[4], tuple_.nodes[3] @ alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("lowering", [rl.lowerings.Edges(), rl.lowerings.Tiles(block=4)])
+@pytest.mark.parametrize(
+    "lowering", [rl.lowerings.Edges(), rl.lowerings.Tiles(block=4)]
+)
 def test_dropout_is_the_same_in_every_lowering(lowering):
     def run(lowering):
         block = hk.transform(
@@ -146,7 +146,9 @@ def test_dropout_is_the_same_in_every_lowering(lowering):
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="`num_heads` must divide the width of the nodes, 16"):
+    with pytest.raises(
+        ValueError, match="`num_heads` must divide the width of the nodes, 16"
+    ):
         attention(num_heads=5).init(jax.random.key(0), graph())
 
 
@@ -186,7 +188,9 @@ def test_sinusoids_of_the_paper_and_of_tensor2tensor():
     paper = [0.841471, 0.540302, 0.099833, 0.995004, 0.01, 0.99995, 0.001, 1]
     halves = [0.841471, 0.046399, 0.002154, 0.0001, 0.540302, 0.998923, 0.999998, 1]
     one = jnp.array([1])
-    np.testing.assert_allclose(blocks.sinusoids(one, 8, "interleaved")[0], paper, atol=1e-6)
+    np.testing.assert_allclose(
+        blocks.sinusoids(one, 8, "interleaved")[0], paper, atol=1e-6
+    )
     np.testing.assert_allclose(blocks.sinusoids(one, 8, "halves")[0], halves, atol=1e-6)
     with pytest.raises(ValueError, match="`width` must be even"):
         blocks.sinusoids(one, 7, "halves")

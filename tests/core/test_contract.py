@@ -371,7 +371,7 @@ WRONG = [
         {"message": lambda: jnp.ones(()), "aggregator": rl.Sum()},
     ),
     Wrong(
-        r"message terms must add up to one vector; got shapes",
+        r"message terms must be of one shape, since they add up; got",
         {
             "senders": X,
             "message": [lambda sender: sender, lambda sender: sender[:3]],

@@ -16,8 +16,12 @@ def small(name):
     """The same arrangement with narrow nodes and few layers."""
     text = specs.dumps(SPECS[name])
     spec = specs.override(specs.loads(text), SMALL)
-    blocks = [f"model.blocks[{i}].feed_forward.width=8" for i in range(len(spec.model.blocks))]
-    heads = [f"model.blocks[{i}].attention.heads=2" for i in range(len(spec.model.blocks))]
+    blocks = [
+        f"model.blocks[{i}].feed_forward.width=8" for i in range(len(spec.model.blocks))
+    ]
+    heads = [
+        f"model.blocks[{i}].attention.heads=2" for i in range(len(spec.model.blocks))
+    ]
     repeats = [f"model.blocks[{i}].repeat=1" for i in range(len(spec.model.blocks))]
     return specs.override(spec, blocks + heads + repeats).model
 
@@ -70,7 +74,9 @@ def test_nothing_leaks_from_later_tokens(case):
 def test_examples_of_a_batch_do_not_hear_each_other(case):
     _, params, apply = case
     both = apply(params, None, inputs(), is_training=False)
-    one = apply(params, None, jax.tree.map(lambda x: x[1:], inputs()), is_training=False)
+    one = apply(
+        params, None, jax.tree.map(lambda x: x[1:], inputs()), is_training=False
+    )
     np.testing.assert_allclose(one[0], both[1], atol=1e-5)
 
 

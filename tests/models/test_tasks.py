@@ -32,7 +32,7 @@ def test_a_node_set_that_nothing_fills_is_refused():
     }.items():
         assert old in text
         text = text.replace(old, new)
-    with pytest.raises(ValueError, match="model.nodes.word: the chorales have one node"):
+    with pytest.raises(ValueError, match=r"model.nodes.word: the chorales have"):
         tasks.from_spec(specs.loads(text))
 
 
