@@ -13,10 +13,9 @@ Shapes: R receivers, S senders, *lead leading axes; a block has B receivers.
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +29,8 @@ from relational.lowerings.problem import (
     each_lead,
     with_positions,
 )
+from relational.lowerings.rows import Row, best_block, rows, runs
 from relational.lowerings.tile import Part, Tile
-from relational.topologies.base import Tile as Class
-from relational.topologies.base import Topology
-
-_TILE_ELEMENTS = 2**19  # 2 MiB of float32: a tile and its companions fit a cache.
-_MOST_RUNS = 16  # Loops that one call compiles at most, unless shapes differ.
-_MOST_LENGTHS = 16  # Rows are rounded up to so many lengths, each a compiled loop.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,10 +82,11 @@ class Tiles:
         largest = max((row.pairs for row in plan), default=0)
         return pairs * seconds + tiles * 30e-6, largest * 4.0 * (6 + width)
 
-    def plan(self, problem: Problem) -> list["Row"]:
+    def plan(self, problem: Problem) -> list[Row]:
         """Returns the blocks of receivers with the senders that each takes."""
-        block = self.block or _block(problem)
-        return rows(problem.topology, problem.num_receivers, problem.num_senders, block)
+        sizes = problem.num_receivers, problem.num_senders
+        block = self.block or best_block(problem.topology, *sizes)
+        return rows(problem.topology, *sizes, block)
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -109,60 +104,6 @@ class Tiles:
         return run(*split.divide(operands))
 
 
-class Row(NamedTuple):
-    """A block of receivers and the senders that it takes; both contiguous."""
-
-    receivers: range
-    senders: range
-    is_masked: bool
-
-    @property
-    def pairs(self) -> int:
-        return len(self.receivers) * len(self.senders)
-
-    @property
-    def starts(self) -> tuple[int, int]:
-        return self.receivers.start, self.senders.start
-
-    @property
-    def shape(self) -> tuple[int, int, bool]:
-        return len(self.receivers), len(self.senders), self.is_masked
-
-    @property
-    def offset(self) -> int:
-        """The first sender's position less the first receiver's."""
-        return self.senders.start - self.receivers.start
-
-
-def rows(
-    topology: Topology, num_receivers: int, num_senders: int, block: int
-) -> list[Row]:
-    """Cuts a topology into rows of tiles; rows in which nobody hears are left out."""
-    grain = max(1, min(block, 64), -(-num_senders // _MOST_LENGTHS))
-    found = []
-    for start in range(0, num_receivers, block):
-        receivers = range(start, min(start + block, num_receivers))
-        heard = topology.sender_range(receivers, num_senders)
-        if not len(heard):
-            continue
-        length = min(num_senders, -(-len(heard) // grain) * grain)
-        first = min(heard.start, num_senders - length)
-        senders = range(first, first + length)
-        is_full = topology.classify(receivers, senders) is Class.FULL
-        found.append(Row(receivers, senders, not is_full))
-    return found
-
-
-def _block(problem: Problem) -> int:
-    """Returns how many receivers a tile takes, a power of two from 32 to 256."""
-    sample = range(min(256, problem.num_receivers))
-    middle = problem.num_receivers // 2
-    sample = range(middle, min(middle + 128, problem.num_receivers)) or sample
-    heard = len(problem.topology.sender_range(sample, problem.num_senders))
-    wanted = _TILE_ELEMENTS / max(1, heard)
-    return int(min(256, max(32, 2 ** math.floor(math.log2(max(1, wanted))))))
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Work:
     """What there is to do: a problem, its rows, and how leading axes are taken."""
@@ -171,19 +112,6 @@ class _Work:
     plan: tuple[Row, ...]
     most_senders: int
     loops: bool
-
-    def runs(self) -> list[list[Row]]:
-        """Returns maximal runs of neighbouring rows that share a loop.
-
-        Rows that also lie alike to the diagonal know their labels while tracing; where
-        that would unroll too many, rows need only be of one shape.
-        """
-        alike = itertools.groupby(self.plan, key=lambda row: (row.shape, row.offset))
-        runs = [list(run) for _, run in alike]
-        if len(runs) <= _MOST_RUNS:
-            return runs
-        of_shape = itertools.groupby(self.plan, key=lambda row: row.shape)
-        return [list(run) for _, run in of_shape]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +183,7 @@ def _sums(work: _Work, operands: Operands) -> list[tuple[Any, Any]]:
 
     nothing = jax.eval_shape(lambda: one([work.plan[0]], work.plan[0].starts))
     pieces, at = [], 0
-    for run in work.runs():
+    for run in runs(work.plan):
         pieces.append(_zeros(nothing, run[0].receivers.start - at))
         if len(run) == 1:
             pieces.append(one(run, run[0].starts))
@@ -394,7 +322,7 @@ def _gradients(
         return of_row(run, totals, starts), None
 
     totals = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
-    for run in work.runs():
+    for run in runs(work.plan):
         if len(run) == 1:
             totals = of_row(run, totals, run[0].starts)
             continue

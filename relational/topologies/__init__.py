@@ -1,11 +1,11 @@
 """Who may hear whom: structured topologies, lists of edges, and their set algebra."""
 
-from relational.topologies.base import And as And
-from relational.topologies.base import Minus as Minus
-from relational.topologies.base import Or as Or
+from relational.topologies.algebra import And as And
+from relational.topologies.algebra import Minus as Minus
+from relational.topologies.algebra import Or as Or
+from relational.topologies.algebra import Transposed as Transposed
 from relational.topologies.base import Tile as Tile
 from relational.topologies.base import Topology as Topology
-from relational.topologies.base import Transposed as Transposed
 from relational.topologies.edge_lists import Edges as Edges
 from relational.topologies.given import Lengths as Lengths
 from relational.topologies.given import SameSegment as SameSegment
