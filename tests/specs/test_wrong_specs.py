@@ -642,3 +642,15 @@ def _outcome(attempt: Callable[[], specs.Spec]) -> specs.Spec | specs.SpecError:
         return attempt()
     except specs.SpecError as error:
         return error
+
+
+def test_a_mistake_inside_a_list_hides_none_beside_it() -> None:
+    text = specs.dumps(specs.load("demo"))
+    text = text.replace("heads: 4", "heads: 7").replace("{width: 512}", "{widht: 512}")
+    with pytest.raises(specs.SpecError) as caught:
+        specs.loads(text)
+    assert [problem.path for problem in caught.value.problems] == [
+        f"model.blocks[{block}].{field}"
+        for field in ("feed_forward.widht", "attention.heads")
+        for block in (0, 1)
+    ]
