@@ -250,8 +250,8 @@ def _is_simple(senders: Any, receivers: Any, num_senders: int) -> bool:
     if any(isinstance(side, jax.core.Tracer) for side in (senders, receivers)):
         return False
     keys = np.asarray(receivers, np.int64) * num_senders + np.asarray(senders, np.int64)
-    keys = np.sort(keys.reshape(-1, keys.shape[-1]), axis=-1)
-    return not (keys[:, 1:] == keys[:, :-1]).any()
+    keys = np.sort(keys, axis=-1)
+    return not (keys[..., 1:] == keys[..., :-1]).any()
 
 
 def _led(tree: Any, batch_axes: int, rank: int) -> Any:

@@ -11,6 +11,7 @@ Shapes: R receivers, S senders, E edges.
 import abc
 import dataclasses
 import enum
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,7 +89,7 @@ class Listed:
             )
         else:
             valid = np.ones(receivers.shape, bool)
-        if valid.ndim > 1 and len(valid.reshape(-1, valid.shape[-1])) > 1:
+        if math.prod(valid.shape[:-1]) > 1:
             raise ValueError(
                 f"`{topology}` has other edges for each leading index (of shape "
                 f"{valid.shape[:-1]}); one list of edges needs one graph. Index the "

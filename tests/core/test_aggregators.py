@@ -139,3 +139,25 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert abs(float(found.mean()) / 300 - 0.75) < 0.005
     assert float(found.std()) < 3 * np.sqrt(300 * 0.75 * 0.25)
     assert not np.array_equal(found, heard(jax.random.key(1)) * 0.75)
+
+
+@pytest.mark.parametrize(
+    "lowering",
+    [None, rl.lowerings.Edges(), rl.lowerings.Dense()],
+    ids=lambda each: each.name if each else "chosen",
+)
+def test_a_graph_without_edges_says_nothing(lowering):
+    def heard(values):
+        return rl.propagate(
+            rl.Edges([], [], 4),
+            senders=values,
+            message=lambda sender: sender,
+            aggregator=(rl.Sum(), rl.Mean(), rl.Max(), rl.Std()),
+            lowering=lowering,
+        )
+
+    for part in heard(jnp.asarray(VALUES)):
+        np.testing.assert_array_equal(part, np.zeros((4, 2)))
+    slope = jax.grad(lambda values: sum(part.sum() for part in heard(values)))
+    np.testing.assert_array_equal(slope(jnp.asarray(VALUES)), np.zeros((4, 2)))
+    assert rl.Edges([], [], 4).degrees().tolist() == [0, 0, 0, 0]
