@@ -29,6 +29,7 @@ from relational.lowerings.problem import (
     each_lead,
     with_positions,
 )
+from relational.lowerings.products import upright
 from relational.lowerings.rows import Row, best_block, rows, runs
 from relational.lowerings.tile import Part, Tile
 
@@ -311,11 +312,14 @@ def _gradients(
             parts = _parts(work, run, split.join(moving, fixed), shifts)
             return [part.sums for part in parts]
 
-        _, pull = jax.vjp(sums, moving)
+        def pull(moving: list[Any], of_sums: list[Any]) -> Any:
+            return jax.vjp(sums, moving)[1](of_sums)[0]
+
+        parts = (upright(pull) if work.loops else pull)(moving, of_sums)
         spans, _ = split.divide(_spans(operands, row, starts))
         return [
             span.add(total, part)
-            for span, total, part in zip(spans, totals, pull(of_sums)[0], strict=True)
+            for span, total, part in zip(spans, totals, parts, strict=True)
         ]
 
     def step(run: list[Row], totals: list[Any], starts: Any) -> tuple[list[Any], None]:
