@@ -1,10 +1,12 @@
 """Diagonals of a tile: where a difference of positions is one label after another.
 
-A tile of R x S edges between contiguous positions has W = R + S - 1 differences of
+A tile of R x S edges between contiguous positions has R + S - 1 differences of
 position, one a diagonal. Values along diagonals become a matrix by `skew`; weights of a
-matrix add up along diagonals by `unskew`.
+matrix add up along diagonals by `unskew`. Diagonals that nobody hears, as those after
+the last of a causal tile, need no values: V > S columns are enough for `skew`.
 
-Shapes: R receivers, S senders, W diagonals, M labels that occur one beside the other.
+Shapes: R receivers, S senders, V diagonals that are given, M labels that occur one
+beside the other.
 """
 
 import dataclasses
@@ -19,10 +21,11 @@ def skew(value: jax.Array, num_senders: int) -> jax.Array:
     """Reads diagonals as a matrix: out[r, s] = value[r, s - r + R - 1].
 
     The Music Transformer's procedure (Huang et al. 2018, section 3.4.1) for a tile of
-    any shape: rows of one element less shift every row by one against the last.
+    any shape: rows of one element less shift every row by one against the last. What
+    lies beyond the last diagonal given reads some other row, and nobody may hear it.
 
     Args:
-      value: [R, W, ...] with W = R + S - 1.
+      value: [R, V, ...], the first V diagonals, V > S (for one receiver V >= S).
       num_senders: S.
 
     Returns:
@@ -30,20 +33,27 @@ def skew(value: jax.Array, num_senders: int) -> jax.Array:
     """
     receivers, width, *features = value.shape
     if receivers == 1:
-        return value
-    flat = value.reshape(receivers * width, *features)[receivers - 1 :]
-    flat = flat[: receivers * (width - 1)]
-    return flat.reshape(receivers, width - 1, *features)[:, :num_senders]
+        return value[:, :num_senders]
+    flat = value.reshape(receivers * width, *features)
+    # Splits, not slices: their gradient is one copy, where a slice's pads bit by bit.
+    _, kept, _ = jax.lax.split(flat, (receivers - 1, receivers * (width - 1), 1))
+    rows = kept.reshape(receivers, width - 1, *features)
+    if width - 1 == num_senders:
+        return rows
+    return jax.lax.split(rows, (num_senders, width - 1 - num_senders), axis=1)[0]
 
 
-def unskew(weight: jax.Array) -> jax.Array:
-    """Adds up diagonals: the transpose of `skew`, [R, S] to [R, R + S - 1]."""
+def unskew(weight: jax.Array, width: int) -> jax.Array:
+    """Adds up diagonals: the transpose of `skew`, [R, S] to [R, V].
+
+    Weights beyond the last diagonal must be zero.
+    """
     receivers, senders = weight.shape
     if receivers == 1:
-        return weight
-    width = receivers + senders - 1
+        return jnp.pad(weight, ((0, 0), (0, width - senders)))
     padded = jnp.pad(weight, ((0, 0), (0, width - 1 - senders)))
-    flat = jnp.pad(padded.reshape(-1), (receivers - 1, 1))
+    zeros = [jnp.zeros(count, weight.dtype) for count in (receivers - 1, 1)]
+    flat = jnp.concatenate([zeros[0], padded.reshape(-1), zeros[1]])
     return flat.reshape(receivers, width)
 
 
@@ -69,8 +79,14 @@ class Diagonals:
     repeats: tuple[bool, bool]
 
     @classmethod
-    def of(cls, labels: Any, count: int | None) -> "Diagonals | None":
-        """Returns the stretches of labels [W]; None if they are not like that."""
+    def of(cls, labels: Any, count: int | None, least: int) -> "Diagonals | None":
+        """Returns the stretches of labels; None if they are not like that.
+
+        Args:
+          labels: of the diagonals that somebody hears.
+          count: the label without a row.
+          least: how many columns there must be, if only as a filling.
+        """
         inside = np.flatnonzero(labels != count)
         if not inside.size:
             return None
@@ -82,35 +98,45 @@ class Diagonals:
         middle = labels[first : last + 1]
         sides = labels[:first], labels[last + 1 :]
         ends = middle[0], middle[-1]
-        repeats = tuple(
-            bool((side == end).all()) for side, end in zip(sides, ends, strict=True)
-        )
-        zeros = tuple(bool((side == count).all()) for side in sides)
+        repeats = [
+            bool(side.size and (side == end).all())
+            for side, end in zip(sides, ends, strict=True)
+        ]
+        zeros = [bool((side == count).all()) for side in sides]
         if (np.diff(middle) != 1).any() or not all(
             a or b for a, b in zip(repeats, zeros, strict=True)
         ):
             return None
         rows = slice(int(middle[0]), int(middle[-1]) + 1)
-        sizes = [side.size for side in sides]
-        return cls(rows, sizes[0], sizes[1], (repeats[0], repeats[1]))
+        filling = max(0, least - labels.size)
+        return cls(rows, first, sides[1].size + filling, (repeats[0], repeats[1]))
+
+    @property
+    def width(self) -> int:
+        """V."""
+        return self.before + self.rows.stop - self.rows.start + self.after
 
     def take(self, table: jax.Array) -> jax.Array:
         """Returns the middle rows of [L + 1, ...], and its last, the zero row."""
         return jnp.concatenate([table[self.rows], table[-1:]])
 
     def spread(self, value: jax.Array) -> jax.Array:
-        """Returns [R, W, ...] from values of the rows taken, [R, M + 1, ...]."""
+        """Returns [R, V, ...] from values of the rows taken, [R, M + 1, ...]."""
 
-        def side(count: int, nearest: jax.Array, is_repeated: bool) -> jax.Array:
-            found = nearest if is_repeated else value[:, -1:]
-            return jnp.broadcast_to(found, (value.shape[0], count, *value.shape[2:]))
+        def side(count: int, nearest: jax.Array) -> jax.Array:
+            return jnp.broadcast_to(nearest, (value.shape[0], count, *value.shape[2:]))
 
-        before = side(self.before, value[:, :1], self.repeats[0])
-        after = side(self.after, value[:, -2:-1], self.repeats[1])
-        return jnp.concatenate([before, value[:, :-1], after], axis=1)
+        before, after = self.repeats
+        zero, after_count = value[:, -1:], self.after
+        parts = [side(self.before, value[:, :1] if before else zero)]
+        if after_count and not after:
+            parts += [value, side(after_count - 1, zero)]  # It ends in one zero row.
+        else:
+            parts += [value[:, :-1], side(after_count, value[:, -2:-1])]
+        return jnp.concatenate([part for part in parts if part.shape[1]], axis=1)
 
     def gather(self, weight: jax.Array) -> jax.Array:
-        """Adds up weights [R, W] by row taken: the transpose of `spread`."""
+        """Adds up weights [R, V] by row taken: the transpose of `spread`."""
         stop = weight.shape[1] - self.after
         sides = weight[:, : self.before], weight[:, stop:]
         middle = weight[:, self.before : stop]

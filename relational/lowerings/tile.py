@@ -252,14 +252,22 @@ class Tile:
         assert isinstance(relation, PositionRelation)
         width = sum(self.shape) - 1
         if self.first is not None and name in self.operands.tables:
-            labels = np.asarray(relation.label(self.first + np.arange(width)))
-            diagonals = Diagonals.of(labels, count)
+            heard = self._heard_diagonals(self.first)
+            labels = np.asarray(relation.label(self.first + np.arange(heard)))
+            diagonals = Diagonals.of(labels, count, min(width, self.shape[1] + 1))
             if diagonals is not None:
                 tables = self.operands.tables[name]
                 return [diagonals.take(table) for table in tables], diagonals
         first = self.operands.sender.position[0] - self.operands.receiver.position[-1]
         label = relation.label(first + jnp.arange(width))
         return problem.rows_at(name, self.operands, label), None
+
+    def _heard_diagonals(self, first: int) -> int:
+        """Returns how many diagonals somebody may hear, from the first one on."""
+        width, ahead = sum(self.shape) - 1, self.problem.topology.ahead()
+        if not self.is_masked or ahead is None:
+            return width
+        return max(1, min(width, ahead - first + 1))
 
     def _spread_labels(self, term: Term, held: list[Any], name: str) -> Any:
         if self._is_banded(name):
@@ -339,7 +347,8 @@ class Tile:
         rows, diagonals = self._rows(name)
         value = term.over(held, {name: rows}, frozenset({name}))
         if self._is_banded(name):
-            by_label = unskew(weight)
+            width = sum(self.shape) - 1 if diagonals is None else diagonals.width
+            by_label = unskew(weight, width)
             if diagonals is not None:
                 by_label = diagonals.gather(by_label)
         elif (ends := self._attributes(name)) is not None:
