@@ -429,7 +429,7 @@ def _loop_backward(
         inner, held = _at(flat, index)
         found = _gradients(work, split, inner._replace(shared=shared), held)
         added = [
-            total.at[place].add(part)
+            _Span((place,), (1,)).add(total, part[None])
             for total, place, part in zip(totals, places, found, strict=True)
         ]
         return added, None
