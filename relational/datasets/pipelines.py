@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Window = dict[str, Shaped[np.ndarray, "..."]]
 
 _MOST_SEED = 2**32 - 1  # Grain's own bound.
+_FOR_EVER = 2**32  # Epochs. Grain's own endless length is too long for a batch of one.
 
 
 def training(
@@ -84,7 +85,7 @@ def training(
         first_step = int(rng.integers(spare + 1))
         return _window(_Song(tokens=tokens, beat=song.beat), first_step, window)
 
-    windows = grain.MapDataset.source(songs).seed(seed).shuffle().repeat()
+    windows = grain.MapDataset.source(songs).seed(seed).shuffle().repeat(_FOR_EVER)
     batches = windows.random_map(draw).batch(batch_size)
     # What lies in memory is best read in the caller's thread, says grain.
     return iter(batches.to_iter_dataset(grain.ReadOptions(0, 0)))
