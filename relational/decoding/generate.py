@@ -33,6 +33,7 @@ function is hashable, and equal to itself the next time: a program is compiled f
 """
 
 _MOST_SEED = 2**32 - 1
+_GRAIN = 256  # Lengths up to the next multiple of it share a program.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,9 +86,10 @@ def generate(
 ) -> Generated:
     """Continues primes by tokens drawn from a model.
 
-    The program is compiled once for a model, `nodes`, `length`, `forbidden` and the
-    prime's shape; another seed, temperature, prime or state costs nothing. What is
-    drawn for a piece follows from the seed and its number in the batch.
+    The program is compiled once for a model, `nodes`, `forbidden` and a number of
+    pieces, and for lengths up to the next multiple of 256: the prime's, and that of
+    all. Another seed, temperature, prime or state costs nothing. What is drawn for a
+    piece follows from the seed and its number in the batch.
 
     Args:
       model: which can be stepped: nobody hears a later node.
@@ -121,26 +123,38 @@ def generate(
     """
     prime = np.asarray(prime)
     _check(prime, length, seed)
+    prime_length, total = prime.shape[1], prime.shape[1] + length
+    padding = _rounded_up(prime_length) - prime_length
     dynamic = (
         params,
-        jnp.asarray(prime, jnp.int32),
+        jnp.asarray(np.pad(prime, ((0, 0), (0, padding))), jnp.int32),
+        jnp.asarray(prime_length, jnp.int32),
+        jnp.asarray(total, jnp.int32),
         state,
         jnp.asarray(seed, jnp.uint32),
         (how or Sampling()).numbers(),
     )
     lowered = _decode.lower(
-        *dynamic, model=model, nodes=nodes, length=length, forbidden=forbidden
+        *dynamic,
+        model=model,
+        nodes=nodes,
+        capacity=_rounded_up(total),
+        forbidden=forbidden,
     )
     program = lowered.compile()  # Kept by jax: the second time this takes no time.
     began = time.perf_counter()
     tokens, log_probabilities = map(np.asarray, program(*dynamic))  # This waits.
     seconds = time.perf_counter() - began
     return Generated(
-        tokens=tokens,
-        log_probabilities=log_probabilities,
-        prime_length=prime.shape[1],
+        tokens=tokens[:, :total],
+        log_probabilities=log_probabilities[:, :total],
+        prime_length=prime_length,
         seconds=seconds,
     )
+
+
+def _rounded_up(length: int) -> int:
+    return -(-length // _GRAIN) * _GRAIN
 
 
 def _check(prime: Shaped[np.ndarray, "..."], length: int, seed: int) -> None:
@@ -159,34 +173,38 @@ def _check(prime: Shaped[np.ndarray, "..."], length: int, seed: int) -> None:
         raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
 
 
-@functools.partial(jax.jit, static_argnames=("model", "nodes", "length", "forbidden"))
+@functools.partial(jax.jit, static_argnames=("model", "nodes", "capacity", "forbidden"))
 def _decode(
     params: Any,
     prime: Int[Array, "B P"],
+    prime_length: Int[Array, ""],
+    total: Int[Array, ""],
     state: Any,
     seed: Array,
     numbers: tuple[Array, Array, Array],
     *,
     model: Model,
     nodes: Nodes,
-    length: int,
+    capacity: int,
     forbidden: tuple[int, ...],
 ) -> tuple[Int[Array, "B T"], Float[Array, "B T"]]:
-    num_pieces, prime_length = prime.shape
+    """Draws until `total`; P and T are multiples, so that many lengths share this."""
+    num_pieces = prime.shape[0]
     pieces = jnp.arange(num_pieces)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), pieces)
     before = jnp.pad(prime, ((0, 0), (1, 0)))  # [B, P + 1], the token before each.
     first, _ = nodes(before[:, 0], jnp.int32(0), state)
-    caches = model.start(params, _as_one_node(first), prime_length + length)
-    given = jnp.zeros((num_pieces, 0), jnp.float32)
-    if prime_length:
-        inputs, state = _prime_nodes(nodes, before[:, :-1], state)
-        lengths = jnp.full(num_pieces, prime_length, jnp.int32)
+    caches = model.start(params, _as_one_node(first), capacity)
+    beyond = ((0, 0), (0, capacity - prime.shape[1]))
+    tokens, known = jnp.pad(prime, beyond), jnp.zeros((num_pieces, capacity))
+    if prime.shape[1]:
+        inputs, state = _prime_nodes(nodes, before[:, :-1], prime_length, state)
+        lengths = jnp.full(num_pieces, prime_length)
         logits, caches = model.prefill(params, caches, inputs, lengths)
-        given = _log_probability(logits, prime)
+        known = jnp.pad(_log_probability(logits, prime), beyond)
 
-    def step(carry: Any, position: Array) -> tuple[Any, tuple[Array, Array]]:
-        token, state, caches = carry
+    def step(position: Array, carry: Any) -> Any:
+        token, state, caches, tokens, known = carry
         inputs, state = nodes(token, position, state)
         at = jnp.full(num_pieces, position)
         logits, caches = model.step(params, caches, _as_one_node(inputs), at)
@@ -195,26 +213,29 @@ def _decode(
             _at_position(keys, position), sampling.changed(allowed, *numbers)
         )
         chosen = _log_probability(logits, drawn[:, None])[:, 0]
-        return (drawn, state, caches), (drawn, chosen)
+        tokens = jax.lax.dynamic_update_index_in_dim(tokens, drawn, position, 1)
+        known = jax.lax.dynamic_update_index_in_dim(known, chosen, position, 1)
+        return drawn, state, caches, tokens, known
 
-    positions = jnp.arange(prime_length, prime_length + length, dtype=jnp.int32)
-    _, (drawn, chosen) = jax.lax.scan(
-        step, (before[:, -1], state, caches), positions
-    )  # Both [T - P, B].
-    return (
-        jnp.concatenate([prime, drawn.T], axis=1),
-        jnp.concatenate([given, chosen.T], axis=1),
-    )
+    last = jax.lax.dynamic_index_in_dim(before, prime_length, 1, keepdims=False)
+    carry = (last, state, caches, tokens, known)
+    _, _, _, tokens, known = jax.lax.fori_loop(prime_length, total, step, carry)
+    return tokens, known
 
 
 def _prime_nodes(
-    nodes: Nodes, before: Int[Array, "B P"], state: Any
+    nodes: Nodes, before: Int[Array, "B P"], length: Int[Array, ""], state: Any
 ) -> tuple[dict[str, dict[str, Array]], Any]:
-    """Returns the inputs of the prime's nodes, [B, P], and the state after them."""
+    """Returns the inputs of nodes [B, P], and the state after the first `length`."""
 
     def one(state: Any, numbered: tuple[Array, Array]) -> tuple[Any, Any]:
-        inputs, state = nodes(numbered[1], numbered[0], state)
-        return state, inputs
+        position, token = numbered
+        inputs, following = nodes(token, position, state)
+        is_given = position < length
+        kept = jax.tree.map(
+            lambda new, old: jnp.where(is_given, new, old), following, state
+        )
+        return kept, inputs
 
     positions = jnp.arange(before.shape[1], dtype=jnp.int32)
     state, inputs = jax.lax.scan(one, state, (positions, before.T))

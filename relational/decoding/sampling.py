@@ -17,6 +17,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from relational._checks import is_whole, shown
+
 _ALL = 2**31 - 1  # More than any vocabulary has.
 
 
@@ -89,6 +91,11 @@ def draw(keys: PRNGKeyArray, logits: Float[Array, "B V"]) -> Int[Array, " B"]:
     >>> draw(jax.random.split(jax.random.key(0), 2), jnp.array([[0.0, -jnp.inf]] * 2))
     Array([0, 0], dtype=int32)
     """
+    if jnp.shape(keys)[:1] != logits.shape[:1]:
+        raise ValueError(
+            f"`keys` must be a key for each row of `logits`, {logits.shape[0]}; got "
+            f"shape {jnp.shape(keys)}. `jax.random.split` makes several of one."
+        )
     drawn: Int[Array, " B"] = jax.vmap(jax.random.categorical)(keys, logits)
     return drawn.astype(jnp.int32)
 
@@ -194,6 +201,10 @@ def without(logits: Float[Array, "B V"], tokens: Sequence[int]) -> Float[Array, 
     [[1.0, -inf, 2.0]]
     """
     size = logits.shape[-1]
+    if not isinstance(tokens, Sequence) or not all(map(is_whole, tokens)):
+        raise ValueError(
+            f"`tokens` must be a list of ids, whole numbers; got {shown(tokens)}."
+        )
     wrong = [token for token in tokens if not 0 <= token < size]
     if wrong or len(set(tokens)) >= size:
         raise ValueError(
@@ -228,6 +239,11 @@ def _check_top_k(k: object) -> None:
         raise ValueError(
             f"`top_k` must be a whole number of 1 or more; got {k}. Leave it out to "
             "draw from all tokens."
+        )
+    if k > _ALL:
+        raise ValueError(
+            f"`top_k` must be {_ALL} or less; got {k}. Leave it out to draw from all "
+            "tokens."
         )
 
 

@@ -17,12 +17,21 @@ def _apply(params, key, inputs, *, is_training):
     raise NotImplementedError
 
 
-def _logits(params, caches, inputs, position):
+def _heard(params, caches, inputs):
     """Node t hears the token before it, and how often each token was heard."""
-    heard = caches[0] + jax.nn.one_hot(inputs["note"]["token"], VOCABULARY).cumsum(
-        axis=1
-    )
-    return params[inputs["note"]["token"]] + heard, (heard[:, -1:],)
+    tokens = inputs["note"]["token"]
+    heard = caches[0] + jax.nn.one_hot(tokens, VOCABULARY).cumsum(axis=1)
+    return params[tokens] + heard, heard
+
+
+def _prefill(params, caches, inputs, lengths):
+    logits, heard = _heard(params, caches, inputs)
+    return logits, (jnp.take_along_axis(heard, lengths[:, None, None] - 1, axis=1),)
+
+
+def _step(params, caches, inputs, position):
+    logits, heard = _heard(params, caches, inputs)
+    return logits, (heard,)
 
 
 MODEL = Model(
@@ -31,8 +40,8 @@ MODEL = Model(
     start=lambda params, inputs, length: (
         jnp.zeros([len(inputs["note"]["token"]), 1, VOCABULARY]),
     ),
-    prefill=_logits,
-    step=_logits,
+    prefill=_prefill,
+    step=_step,
     weights=_apply,
 )
 
@@ -114,7 +123,25 @@ def test_another_seed_prime_or_temperature_compiles_nothing() -> None:
     _generate(prime=PRIME[::-1], nodes=nodes, how=Sampling(temperature=0))
     _generate(prime=PRIME, nodes=nodes, how=Sampling(top_k=3, top_p=0.5))
     assert len(traced) == num_traced
-    _generate(prime=PRIME, nodes=nodes, length=5)
+
+
+def test_lengths_up_to_a_multiple_of_256_share_a_program() -> None:
+    traced = []
+
+    def nodes(token, position, state):
+        traced.append(position)
+        return _nodes(token, position, state)
+
+    longest = _generate(prime=PRIME, nodes=nodes, length=253, seed=3)
+    num_traced = len(traced)
+    for length in (1, 5, 252):
+        found = _generate(prime=PRIME, nodes=nodes, length=length, seed=3)
+        assert found.tokens.shape == (2, 3 + length)
+        assert (found.tokens == longest.tokens[:, : 3 + length]).all()
+    shorter = _generate(prime=PRIME[:, :1], nodes=nodes, length=5)
+    assert (shorter.tokens[:, 0] == PRIME[:, 0]).all()
+    assert len(traced) == num_traced
+    _generate(prime=PRIME, nodes=nodes, length=254)
     assert len(traced) > num_traced
 
 
