@@ -529,6 +529,6 @@ def _result_type(
     ]
     floats = [dtype for dtype in read if jnp.issubdtype(dtype, jnp.floating)]
     own = jnp.result_type(*(term.dtype for term in message))
-    if not jnp.issubdtype(own, jnp.inexact):
-        own = accumulator(own)
-    return jnp.result_type(*floats) if floats else own
+    return own if jnp.issubdtype(own, jnp.inexact) else accumulator(own)
+    if floats:
+        return jnp.result_type(*floats)

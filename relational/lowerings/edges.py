@@ -111,8 +111,11 @@ def evaluate(problem: Problem, operands: Operands, role: str) -> Any:
     mapped = frozenset(leaves) - {"context"}
     total: Any = 0
     for term, held in zip(terms, constants, strict=True):
-        axes = (mapped,) if term.depends else ()
-        total = total + term.over(held, leaves, *axes)
+        if term.depends:
+            value = term.over(held, leaves, mapped)
+        else:
+            value = term.over(held, leaves)[None]  # One value for all edges.
+        total = total + value.astype(problem.accumulator)
     return jnp.broadcast_to(total, (operands.edge.senders.shape[0], *terms[0].shape))
 
 
@@ -136,10 +139,10 @@ def _aggregate(problem: Problem, operands: Operands) -> list[Any]:
     valid = valid_edges(problem, operands)
     # Dropped edges go to a segment of their own, behind the last receiver.
     segment = jnp.where(valid, edge.receivers, problem.num_receivers)
-    message = evaluate(problem, operands, "message").astype(problem.accumulator)
+    message = evaluate(problem, operands, "message")
     score = None
     if problem.score:
-        score = evaluate(problem, operands, "score").astype(problem.accumulator)
+        score = evaluate(problem, operands, "score")
     scale = None
     if problem.dropout_rate:
         receiver, sender = ends(operands)

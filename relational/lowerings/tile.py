@@ -318,7 +318,8 @@ class Tile:
         if depends <= {"receiver"}:
             value = self._plain(term, held, depends)[:, 0]
             total = weight.sum(axis=1)
-            return total.reshape(total.shape + (1,) * (value.ndim - 1)) * value
+            total = total.reshape(total.shape + (1,) * (value.ndim - 1))
+            return total * value.astype(total.dtype)
         if depends == {"sender"}:
             return _product(weight, term.over(held, leaves, frozenset({"sender"})))
         if depends == {"receiver", "sender"}:
