@@ -346,7 +346,7 @@ class Tile:
     ) -> Any:
         """Adds weights by label first, then takes one product with the table."""
         rows, diagonals = self._rows(name)
-        value = term.over(held, {name: rows}, frozenset({name}))
+        value = term.over(held, self._leaves() | {name: rows}, frozenset({name}))
         if self._is_banded(name):
             width = sum(self.shape) - 1 if diagonals is None else diagonals.width
             by_label = unskew(weight, width)
