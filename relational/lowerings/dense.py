@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from relational.aggregators import Weighting
+from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Operands, Problem, each_graph, with_positions
 from relational.lowerings.tile import Tile
 from relational.terms import Term
@@ -48,6 +49,8 @@ class Dense:
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
+        if not problem.size:  # Not one pair, so no diagonals to lay out.
+            return Edges().propagate(problem, operands)
         sides = operands.receiver, operands.sender
         is_contiguous = all(side.position is None for side in sides)
 
