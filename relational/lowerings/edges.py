@@ -18,6 +18,7 @@ from relational.lowerings.problem import (
     Problem,
     Side,
     each_graph,
+    taken,
     with_positions,
 )
 from relational.topologies.base import End
@@ -80,9 +81,7 @@ def ends(operands: Operands) -> tuple[Side, Side]:
     """Returns both ends of every edge of one graph: leaves [E, ...]."""
 
     def at(side: Side, index: Any) -> Side:
-        return jax.tree.map(
-            lambda leaf: jnp.take(leaf, index, axis=0, mode="clip"), side
-        )
+        return jax.tree.map(lambda leaf: taken(leaf, index), side)
 
     edge = operands.edge
     return at(operands.receiver, edge.receivers), at(operands.sender, edge.senders)

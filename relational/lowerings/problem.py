@@ -136,7 +136,7 @@ class Problem:
         tables = operands.tables.get(name)
         if tables is None:
             return [jnp.asarray(self.relations[name].value(label))]
-        return [jnp.take(table, label, axis=0, mode="clip") for table in tables]
+        return [taken(table, label) for table in tables]
 
     def label(self, name: str, receiver: Side, sender: Side, given: Any) -> Any:
         """Returns labels, elementwise over ends that broadcast.
@@ -156,6 +156,17 @@ class Problem:
         assert isinstance(relation, Labels)
         inside = (given >= 0) & (given < relation.count)
         return jnp.where(inside, given, relation.count)
+
+
+def taken(leaf: Any, index: Any) -> Any:
+    """Returns the rows `index` of an array.
+
+    The gradient of a row, which many may take, is summed in float32 at least.
+    """
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.take(leaf, index, axis=0, mode="clip")
+    wide = leaf.astype(accumulator(leaf.dtype))
+    return jnp.take(wide, index, axis=0, mode="clip").astype(leaf.dtype)
 
 
 def each_lead(function: Callable[[Any], Any], led: Any, batch_axes: int) -> Any:

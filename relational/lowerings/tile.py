@@ -235,7 +235,7 @@ class Tile:
         leaves = self._leaves() | {name: rows}
         sides = [frozenset({"receiver"})] if "receiver" in term.depends else []
         value = term.over(held, leaves, *sides, frozenset({name}))
-        value = value if sides else value[None]
+        value = (value if sides else value[None]).astype(self.problem.accumulator)
         return value if diagonals is None else diagonals.spread(value)
 
     def _rows(self, name: str) -> tuple[list[Any], "Diagonals | None"]:

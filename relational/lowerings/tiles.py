@@ -32,6 +32,7 @@ from relational.lowerings.problem import (
 from relational.lowerings.products import upright
 from relational.lowerings.rows import Row, best_block, rows, runs
 from relational.lowerings.tile import Part, Tile
+from relational.terms import accumulator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -285,6 +286,7 @@ class _Span:
         )
 
     def add(self, total: Any, part: Any) -> Any:
+        part = part.astype(total.dtype)
         if not self.sizes:
             return total + part
         starts = (*self.starts, *(0,) * (total.ndim - len(self.sizes)))
@@ -325,13 +327,19 @@ def _gradients(
     def step(run: list[Row], totals: list[Any], starts: Any) -> tuple[list[Any], None]:
         return of_row(run, totals, starts), None
 
-    totals = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
+    totals = [_nothing(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
     for run in runs(work.plan):
         if len(run) == 1:
             totals = of_row(run, totals, run[0].starts)
             continue
         totals, _ = jax.lax.scan(functools.partial(step, run), totals, _starts(run))
     return totals
+
+
+def _nothing(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Returns zeros to add cotangents to: in bfloat16, ones would add up to 256."""
+    is_real = jnp.issubdtype(dtype, jnp.floating)
+    return jnp.zeros(shape, accumulator(dtype) if is_real else dtype)
 
 
 def _batch_backward(
@@ -350,7 +358,8 @@ def _batch_backward(
     def gather(leaf: Any, total: Any, has_lead: bool) -> Any:
         own = leaf.shape[:axes] if has_lead else (1,) * axes
         extra = [at for at in range(axes) if own[at] == 1 and total.shape[at] != 1]
-        return total.sum(axis=extra, keepdims=True).reshape(leaf.shape)
+        whole = total.sum(axis=extra, keepdims=True)
+        return whole.reshape(leaf.shape).astype(leaf.dtype)
 
     moving, _ = split.divide(operands)
     is_led, _ = split.divide(_is_led(operands))
@@ -415,7 +424,7 @@ def _loop_backward(
     places, _ = split.divide(index[0]._replace(shared=in_shared))
     axes = work.problem.batch_axes
     totals = [
-        jnp.zeros(leaf.shape if has_lead else (*(1,) * axes, *leaf.shape), leaf.dtype)
+        _nothing(leaf.shape if has_lead else (*(1,) * axes, *leaf.shape), leaf.dtype)
         for leaf, has_lead in zip(moving, is_led, strict=True)
     ]
 
@@ -436,5 +445,6 @@ def _loop_backward(
 
     totals, _ = jax.lax.scan(body, totals, (index, places))
     return [
-        total.reshape(leaf.shape) for total, leaf in zip(totals, moving, strict=True)
+        total.reshape(leaf.shape).astype(leaf.dtype)
+        for total, leaf in zip(totals, moving, strict=True)
     ]
