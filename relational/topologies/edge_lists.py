@@ -53,7 +53,7 @@ class Edges(Topology):
             if not isinstance(value, jax.Array):
                 value = np.asarray(value)
                 if not value.size:
-                    value = value.astype(np.int32)
+                    value = value.astype(np.int64)  # As NumPy has other lists.
             object.__setattr__(self, side, value)
             if not np.issubdtype(value.dtype, np.integer):
                 raise ValueError(
