@@ -1,10 +1,13 @@
 """The structures on which lowerings are compared: one row, one compiled program.
 
 A structure fixes what must be static: topology, relations, terms, aggregator, sizes.
-Values are drawn from a seed, so that many draws share a compile.
+Values are drawn from a seed, so that many draws share a compile. A structure prints as
+the call that makes it, to be pasted into `STRUCTURES`.
 """
 
 import dataclasses
+import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,178 +18,226 @@ import numpy as np
 
 import relational as rl
 from relational.terms import accumulator
+from tests.core import said
+
+L = rl.lowerings
+_TRACED = 11  # Edges whose ends are arrays.
 
 
-def content(receiver, sender):
-    return rl.dot(receiver.query, sender.key)
-
-
-def offset_key(receiver, offset):
-    return rl.dot(receiver.query, offset.key)
-
-
-def offset_bias(offset):
-    return offset.bias
-
-
-def pitch_key(receiver, pitch):
-    return rl.dot(receiver.query, pitch.key)
-
-
-def curved_offset(receiver, offset):
-    return jnp.cos(rl.dot(receiver.query, offset.key))  # Not zero where the row is.
-
-
-def curved_pitch(receiver, pitch):
-    return jnp.cos(rl.dot(receiver.query, pitch.key))
-
-
-def curved_pitch_value(pitch):
-    return jnp.cos(pitch.key[:3])
-
-
-def curved_offset_value(offset):
-    return jnp.cos(offset.value)
-
-
-def label_key(receiver, label):
-    return rl.dot(receiver.query, label.key)
-
-
-def sender_label(sender, offset):
-    return rl.dot(sender.key, offset.key)
-
-
-def slope(offset, context):
-    return -context.slope * jnp.abs(offset).astype(jnp.result_type(context.slope))
-
-
-def tanh_pair(receiver, sender):
-    return jnp.tanh(receiver.query + sender.key).sum()
-
-
-def value(sender):
-    return sender.value
-
-
-def gated(receiver, sender):
-    return receiver.gate * sender.value
-
-
-def own(receiver):
-    return receiver.gate
-
-
-def offset_value(offset):
-    return offset.value
-
-
-def label_value(label):
-    return label.value
-
-
-def everything(receiver, sender, offset):
-    return jnp.tanh(receiver.gate * sender.value + offset.value)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Structure:
-    """One compiled comparison."""
+    """One compiled comparison.
+
+    Attributes:
+      topology: an expression over `rl` and the integer arrays of `Structure.fixed`.
+      score, message: functions of `tests/core/said.py`; the relations, the context and
+        the edge features that they name are passed.
+      offset, pitch: the relations with tables of rows.
+      distance, interval: those whose terms receive the number itself.
+      labelled: how labels are given, "by pair" or "by edge".
+      lead: the leading axes.
+      shared: for each leading axis, the groups of arrays that have size 1 there.
+      tiles: the options with which `tiles` is compared.
+    """
 
     name: str
-    topology: Callable[[np.random.Generator], rl.Causal]
-    score: tuple[Callable[..., Any], ...] = (content,)
-    message: tuple[Callable[..., Any], ...] = (value,)
-    aggregator: Any = dataclasses.field(default_factory=rl.Softmax)
-    relations: tuple[str, ...] = ()
-    offset: rl.Offset = dataclasses.field(default_factory=lambda: rl.Offset(clip=3))
+    topology: str
+    score: tuple[Callable[..., Any], ...] = (said.content,)
+    message: tuple[Callable[..., Any], ...] = (said.value,)
+    aggregator: Any = rl.Softmax()  # noqa: RUF009  # Frozen.
+    offset: rl.Offset = rl.Offset(clip=3)  # noqa: RUF009
+    pitch: rl.Difference = rl.Difference("pitch", limit=3)  # noqa: RUF009
+    distance: rl.Offset = rl.Offset()  # noqa: RUF009
+    interval: rl.Difference = rl.Difference("pitch")  # noqa: RUF009
+    labelled: str = "by pair"
     receivers: int = 13
     senders: int = 13
-    lead: tuple[int, int] = (2, 2)
-    heads_share_tables: bool = False
+    lead: tuple[int, ...] = (2, 2)
+    shared: tuple[str, ...] = ("context offset pitch label", "key label data")
     dropout: float = 0.0
     dtype: str = "float32"
-    has_context: bool = False
+    tiles: tuple[L.Tiles, ...] = (
+        L.Tiles(block=6, loops=True),
+        L.Tiles(block=8, senders=9, loops=False),
+    )
+
+    def __repr__(self) -> str:
+        shown = []
+        for field in dataclasses.fields(self):
+            own = getattr(self, field.name)
+            if own != field.default:
+                shown.append(f"{field.name}={_written(own)}")
+        return f"Structure({', '.join(shown)})"
+
+    @functools.cached_property
+    def needs(self) -> frozenset[str]:
+        """The argument names of all terms."""
+        terms = (*self.score, *self.message)
+        inner = [term(_NOTHING_HELD) if said.is_made(term) else term for term in terms]
+        names = (inspect.signature(term).parameters for term in inner)
+        return frozenset().union(*names)
+
+    @property
+    def has_extremes(self) -> bool:
+        listed = jax.tree.leaves(self.aggregator, is_leaf=_is_aggregator)
+        return any(isinstance(each, rl.Max | rl.Min) for each in listed)
+
+    def leading(self, group: str) -> tuple[int, ...]:
+        """Returns the leading axes of a group of arrays, each full or 1."""
+        axes = zip(self.lead, self.shared, strict=True)
+        return tuple(1 if group in names.split() else size for size, names in axes)
 
     def arrays(self, seed: int, dtype: str | None = None) -> dict[str, Any]:
         """Returns the differentiable and the integer arrays of one draw."""
         rng = np.random.default_rng(seed)
-        batch, heads = self.lead
+        fixed = self.fixed(rng) | {"key": jax.random.key(seed)}
+        # Round, so that every type holds the same numbers; coarsely, so that maxima tie.
+        grain = 1 if self.has_extremes else 4
 
-        def normal(*shape: int) -> Any:
-            drawn = rng.standard_normal(shape)
-            # Round, so that every type holds the same numbers and maxima tie.
-            return jnp.asarray(np.round(drawn * 4) / 4, dtype or self.dtype)
+        def normal(group: str, *shape: int) -> Any:
+            drawn = rng.standard_normal((*self.leading(group), *shape))
+            return jnp.asarray(np.round(drawn * grain) / grain, dtype or self.dtype)
 
-        rows = self.offset.num_labels or 1
-        table_heads = 1 if self.heads_share_tables else heads
+        offsets = self.offset.num_labels or 1
+        pitches = self.pitch.num_labels or 1
         moving = {
-            "query": normal(batch, heads, self.receivers, 4),
-            "gate": normal(batch, heads, self.receivers, 3),
-            "key": normal(batch, 1, self.senders, 4),  # One key head for all.
-            "value": normal(batch, heads, self.senders, 3),
-            "slope": normal(1, heads),
-            "offset_key": normal(1, table_heads, rows, 4),
-            "offset_value": normal(1, table_heads, rows, 3),
-            "offset_bias": normal(1, table_heads, rows),
-            "pitch_key": normal(1, heads, 7, 4),
-            "label_key": normal(1, 1, 5, 4),
-            "label_value": normal(1, 1, 5, 3),
+            "query": normal("query", self.receivers, 4),
+            "gate": normal("gate", self.receivers, 3),
+            "key": normal("key", self.senders, 4),
+            "value": normal("value", self.senders, 3),
+            "slope": normal("context"),
+            "tilt": normal("context", 3),
+            "offset_key": normal("offset", offsets, 4),
+            "offset_value": normal("offset", offsets, 3),
+            "offset_bias": normal("offset", offsets),
+            "pitch_key": normal("pitch", pitches, 4),
+            "pitch_value": normal("pitch", pitches, 3),
+            "pitch_bias": normal("pitch", pitches),
+            "label_key": normal("label", 5, 4),
+            "label_value": normal("label", 5, 3),
+            "label_bias": normal("label", 5),
+            "held": jnp.asarray(
+                np.round(4 * rng.standard_normal((3, 3))) / 4, dtype or self.dtype
+            ),
         }
-        fixed = {
-            "receiver_pitch": jnp.asarray(
-                rng.integers(0, 9, (batch, 1, self.receivers))
-            ),
-            "sender_pitch": jnp.asarray(rng.integers(0, 9, (batch, 1, self.senders))),
-            "labels": jnp.asarray(
-                rng.integers(-1, 6, (batch, 1, self.receivers, self.senders))
-            ),
-            "segments": jnp.asarray(
-                np.sort(rng.integers(0, 4, (batch, 1, self.senders)))
-            ),
-            "length": jnp.asarray(rng.integers(0, self.senders + 1, (batch, 1))),
-            "key": jax.random.key(seed),
-        }
+        if "edge" in self.needs:
+            count = self.num_edges(fixed)
+            moving["edge_bias"] = normal("edge", count)
+            moving["edge_value"] = normal("edge", count, 3)
+        if "label" in self.needs:
+            shape = (self.receivers, self.senders)
+            if self.labelled == "by edge":
+                shape = (self.num_edges(fixed),)
+            labels = rng.integers(-1, 6, (*self.leading("data"), *shape))
+            fixed["labels"] = jnp.asarray(labels)
         return {"moving": moving, "fixed": fixed}
+
+    def fixed(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Returns the integer arrays that topologies and relations read."""
+        lead, sides = self.leading("data"), (self.receivers, self.senders)
+
+        def whole(low: int, high: int, *shape: int) -> Any:
+            return rng.integers(low, high, (*lead, *shape))
+
+        return {
+            name: jnp.asarray(drawn)
+            for name, drawn in {
+                "receiver_pitch": whole(0, 9, sides[0]),
+                "sender_pitch": whole(0, 9, sides[1]),
+                "receiver_ids": np.sort(whole(0, 4, sides[0])),
+                "sender_ids": np.sort(whole(0, 4, sides[1])),
+                "hearing": whole(0, sides[0] + 2),
+                "speaking": whole(0, sides[1] + 2),
+                "edge_receivers": whole(-1, sides[0] + 1, _TRACED),  # Some nowhere.
+                "edge_senders": whole(-1, sides[1] + 1, _TRACED),
+            }.items()
+        }
+
+    def build_topology(self, fixed: Any) -> Any:
+        return eval(self.topology, {"rl": rl, **fixed})  # Written in this folder.
+
+    def num_edges(self, fixed: Any) -> int:
+        if "edge_senders" in self.topology:
+            return _TRACED
+        topology = self.build_topology(fixed)
+        listed = topology.listed(self.receivers, self.senders)
+        if listed is not None:
+            return listed.senders.shape[-1]
+        degrees = topology.skeleton().degrees(self.receivers, self.senders)
+        return int(degrees.sum())
+
+    def call(self, moving: Any, fixed: Any) -> dict[str, Any]:
+        """Returns the arguments of `rl.propagate` but the aggregator."""
+        held = said.Held(moving["held"], jnp.arange(3), fixed["key"])
+
+        def made(terms: Any) -> Any:
+            return [term(held) if said.is_made(term) else term for term in terms]
+
+        def rows(name: str) -> dict[str, Any]:
+            return {leaf: moving[f"{name}_{leaf}"] for leaf in ("key", "value", "bias")}
+
+        kinds: dict[str, Callable[[], Any]] = {
+            "offset": lambda: self.offset.rows(**rows("offset")),
+            "pitch": lambda: self.pitch.rows(**rows("pitch")),
+            "distance": lambda: self.distance,
+            "interval": lambda: self.interval,
+            "label": lambda: rl.Labels(fixed["labels"], count=5).rows(**rows("label")),
+        }
+        call = {
+            "topology": self.build_topology(fixed),
+            "batch_axes": len(self.lead),
+            "receivers": {name: moving[name] for name in ("query", "gate")},
+            "senders": {name: moving[name] for name in ("key", "value")},
+            "relations": {
+                name: make() for name, make in kinds.items() if name in self.needs
+            },
+            "message": made(self.message),
+        }
+        if self.score:
+            call["score"] = made(self.score)
+        if self.needs & {"pitch", "interval"}:
+            call["receivers"]["pitch"] = fixed["receiver_pitch"]
+            call["senders"]["pitch"] = fixed["sender_pitch"]
+        if "context" in self.needs:
+            call["context"] = {"slope": moving["slope"], "tilt": moving["tilt"]}
+        if "edge" in self.needs:
+            call["edges"] = {
+                "bias": moving["edge_bias"],
+                "value": moving["edge_value"],
+            }
+        if self.dropout:
+            call["dropout"] = rl.Dropout(self.dropout, fixed["key"])
+        return call
 
     def propagate(self, moving: Any, fixed: Any, lowering: Any) -> Any:
         """Calls `rl.propagate` on one draw."""
-        relations = {}
-        if "offset" in self.relations:
-            if self.offset.num_labels is None:
-                relations["offset"] = self.offset
-            else:
-                relations["offset"] = self.offset.rows(
-                    key=moving["offset_key"],
-                    value=moving["offset_value"],
-                    bias=moving["offset_bias"],
-                )
-        if "pitch" in self.relations:
-            pitch = rl.Difference("pitch", limit=3)
-            relations["pitch"] = pitch.rows(key=moving["pitch_key"])
-        if "label" in self.relations:
-            labels = rl.Labels(fixed["labels"], count=5)
-            relations["label"] = labels.rows(
-                key=moving["label_key"], value=moving["label_value"]
-            )
-        receivers = {"query": moving["query"], "gate": moving["gate"]}
-        senders = {"key": moving["key"], "value": moving["value"]}
-        if "pitch" in self.relations:
-            receivers["pitch"] = fixed["receiver_pitch"]
-            senders["pitch"] = fixed["sender_pitch"]
+        call = self.call(moving, fixed)
         return rl.propagate(
-            self.topology(fixed),
-            batch_axes=2,
-            receivers=receivers,
-            senders=senders,
-            relations=relations,
-            context={"slope": moving["slope"]} if self.has_context else None,
-            score=self.score or None,
-            message=self.message,
-            aggregator=self.aggregator,
-            dropout=rl.Dropout(self.dropout, fixed["key"]) if self.dropout else None,
-            lowering=lowering,
+            call.pop("topology"), **call, aggregator=self.aggregator, lowering=lowering
         )
+
+
+_NOTHING_HELD = said.Held(None, None, None)
+
+
+def _is_aggregator(node: Any) -> bool:
+    return not isinstance(node, tuple)
+
+
+def _written(own: Any) -> str:
+    if isinstance(own, tuple):
+        return f"({', '.join(map(_written, own))}{',' if len(own) == 1 else ''})"
+    if callable(own):
+        return f"said.{own.__name__}"
+    if not dataclasses.is_dataclass(own):
+        return repr(own)
+    module = "rl.lowerings" if isinstance(own, L.Tiles) else "rl"
+    shown = [
+        f"{field.name}={getattr(own, field.name)!r}"
+        for field in dataclasses.fields(own)
+        if getattr(own, field.name) != field.default
+    ]
+    return f"{module}.{type(own).__name__}({', '.join(shown)})"
 
 
 def loss(result: Any) -> Any:
@@ -195,134 +246,133 @@ def loss(result: Any) -> Any:
     for leaf in jax.tree.leaves(result):
         wide = leaf.astype(accumulator(leaf.dtype))
         weights = jnp.cos(jnp.arange(wide.size, dtype=wide.dtype)).reshape(wide.shape)
-        total = total + (weights * wide).sum() / math.sqrt(wide.size)
+        total = total + (weights * wide).sum() / math.sqrt(max(1, wide.size))
     return total
 
 
-_SENDER_ONLY = {"score": (), "message": (value,)}
+_SENDER_ONLY: dict[str, Any] = {"score": (), "message": (said.value,)}
 
 STRUCTURES = (
-    Structure("attention over a complete graph", lambda _: rl.Complete()),
+    Structure("attention over a complete graph", "rl.Complete()"),
     Structure(
         "shaw, causal",
-        lambda _: rl.Causal(),
-        score=(content, offset_key),
-        message=(value, offset_value),
-        relations=("offset",),
-        heads_share_tables=True,
+        "rl.Causal()",
+        score=(said.content, said.offset_key),
+        message=(said.value, said.offset_value),
+        shared=("context offset", "key offset data"),
     ),
     Structure(
         "music transformer with dropout",
-        lambda _: rl.Causal(),
-        score=(content, offset_key),
-        relations=("offset",),
+        "rl.Causal()",
+        score=(said.content, said.offset_key),
         offset=rl.Offset(limit=(-5, 0)),
         dropout=0.4,
     ),
     Structure(
         "relations on offset and pitch, in blocks",
-        lambda _: rl.Blocks(size=4) & rl.Causal(),
-        score=(content, offset_key, pitch_key, curved_offset, curved_pitch),
-        message=(value, curved_offset_value, curved_pitch_value),
-        relations=("offset", "pitch"),
+        "rl.Blocks(size=4) & rl.Causal()",
+        score=(
+            said.content,
+            said.offset_key,
+            said.pitch_key,
+            said.curved_offset,
+            said.curved_pitch,
+        ),
+        message=(said.value, said.curved_offset_value, said.curved_pitch_value),
         offset=rl.Offset(limit=(-2, 1)),
     ),
     Structure(
         "given labels, bipartite, with lengths",
-        lambda fixed: rl.Complete() & rl.Lengths(senders=fixed["length"]),
-        score=(content, label_key),
-        message=(value, label_value),
-        relations=("label",),
+        "rl.Complete() & rl.Lengths(senders=speaking)",
+        score=(said.content, said.label_key),
+        message=(said.value, said.label_value),
         receivers=7,
     ),
     Structure(
         "packed segments in a band",
-        lambda fixed: rl.Band(before=5, after=2) & rl.SameSegment(fixed["segments"]),
-        score=(content, offset_bias),
-        relations=("offset",),
+        "rl.Band(before=5, after=2) & rl.SameSegment(sender_ids)",
+        score=(said.content, said.offset_bias),
     ),
     Structure(
         "linear biases without tables",
-        lambda _: rl.Causal(),
-        score=(content, slope),
-        relations=("offset",),
-        offset=rl.Offset(),
-        has_context=True,
+        "rl.Causal()",
+        score=(said.content, said.slope),
     ),
     Structure(
         "bias of sender and relation",
-        lambda _: rl.Band(before=3, after=3),
-        score=(content, sender_label),
-        relations=("offset",),
+        "rl.Band(before=3, after=3)",
+        score=(said.content, said.sender_offset),
     ),
     Structure(
         "general terms, softmax",
-        lambda _: rl.Causal() - rl.Self(),
-        score=(tanh_pair,),
-        message=(gated, own, everything),
-        relations=("offset",),
+        "rl.Causal() - rl.Self()",
+        score=(said.tanh_pair,),
+        message=(said.gated, said.own, said.everything),
     ),
-    Structure(
-        "sum of senders", lambda _: rl.Causal(), aggregator=rl.Sum(), **_SENDER_ONLY
-    ),
+    Structure("sum of senders", "rl.Causal()", aggregator=rl.Sum(), **_SENDER_ONLY),
     Structure(
         "mean, gated, transposed band",
-        lambda _: rl.Band(before=4).T,
+        "rl.Band(before=4).T",
         aggregator=rl.Mean(),
         score=(),
-        message=(gated, offset_value),
-        relations=("offset",),
+        message=(said.gated, said.offset_value),
     ),
     Structure(
         "largest and smallest of few distinct numbers",
-        lambda _: rl.Causal() - rl.Self(),
+        "rl.Causal() - rl.Self()",
         aggregator=(rl.Max(), rl.Min()),
         score=(),
-        message=(value, own),
+        message=(said.value, said.own),
     ),
     Structure(
         "deviation and log-sum-exp",
-        lambda fixed: rl.Complete() & rl.Lengths(senders=fixed["length"]),
+        "rl.Complete() & rl.Lengths(senders=speaking)",
         aggregator=(rl.Std(), rl.LogSumExp()),
         score=(),
-        message=(everything,),
-        relations=("offset",),
+        message=(said.everything,),
     ),
     Structure(
         "softmax beside mean and maximum",
-        lambda _: rl.Band(before=2) | rl.Blocks(size=3, before=0),
+        "rl.Band(before=2) | rl.Blocks(size=3, before=0)",
         aggregator=(rl.Softmax(), rl.Mean(), rl.Max()),
     ),
     Structure(
         "one node",
-        lambda _: rl.Causal(),
-        score=(content, offset_key),
-        relations=("offset",),
+        "rl.Causal()",
+        score=(said.content, said.offset_key),
         receivers=1,
         senders=1,
     ),
     Structure(
-        "bfloat16",
-        lambda _: rl.Causal(),
-        score=(content, offset_key),
-        message=(value, offset_value),
-        relations=("offset",),
+        "bfloat16, beside terms of float32",
+        "rl.Causal()",
+        score=(said.content, said.offset_key, said.offset_bias),
+        message=(said.value, said.offset_value, said.own),
         dtype="bfloat16",
     ),
     Structure(
         "one graph, long rows",
-        lambda _: rl.Complete(),
-        score=(content, offset_key),
-        message=(value, offset_value),
-        relations=("offset",),
+        "rl.Complete()",
+        score=(said.content, said.offset_key),
+        message=(said.value, said.offset_value),
         receivers=5,
         senders=70,
         lead=(1, 1),
     ),
+    Structure("nobody hears", "rl.Causal() - rl.Causal()", lead=(1, 2)),
     Structure(
-        "nobody hears",
-        lambda _: rl.Causal() - rl.Causal(),
-        score=(content,),
-        lead=(1, 2),
+        "nobody is there to hear",
+        "rl.Causal()",
+        score=(said.content, said.offset_key),
+        receivers=0,
+        senders=5,
+    ),
+    Structure(
+        "numbers under a context, and one message for all edges",
+        "rl.Causal()",
+        score=(said.content, said.temperature),
+        message=(said.whole_interval, said.tilt, said.constants),
+        interval=rl.Difference("pitch", clip=3),
+        dropout=0.3,
     ),
 )
