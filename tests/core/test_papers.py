@@ -2,12 +2,14 @@
 
 import math
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import relational as rl
+from relational import blocks
 from relational.lowerings.diagonals import skew, unskew
 
 LOWERINGS = [rl.lowerings.Edges(), rl.lowerings.Dense(), rl.lowerings.Tiles(block=8)]
@@ -112,20 +114,185 @@ def test_skew_reads_diagonals_and_unskew_adds_them(receivers, senders):
     )
 
 
-def test_plain_attention_is_that_of_jax():
-    query, key, value = (jnp.asarray(x) for x in draw(*[(2, 9, 3, 8)] * 3))  # B T H D.
+def test_the_skewing_of_the_paper_is_ours_with_a_column_more():
+    # Huang et al. 2018, figure 1: a column of zeros in front, read in rows one longer.
+    value = np.arange(16.0).reshape(4, 4)
+    padded = np.pad(value, ((0, 0), (1, 0)))
+    wanted = padded.reshape(5, 4)[1:]
+    assert wanted.tolist() == [
+        [3, 0, 4, 5],
+        [6, 7, 0, 8],
+        [9, 10, 11, 0],
+        [*range(12, 16)],
+    ]
+    ours = skew(jnp.asarray(np.pad(value, ((0, 0), (0, 1)))), 4)
+    np.testing.assert_array_equal(ours, wanted)
+
+
+@pytest.mark.parametrize("length", [12, 10, 4, 3])
+@pytest.mark.parametrize("lowering", LOWERINGS, ids=lambda each: each.name)
+def test_music_transformer_local_attention(lowering, length):
+    # Huang et al. 2018, section 3.4.2: a block hears itself, causally, and all of the
+    # block before; distances reach over both.
+    size, width = 4, 4
+    query, key, value = draw(*[(length, width)] * 3)
+    (rows,) = draw((2 * size, width))  # The last row is distance 0.
+    wanted = np.zeros((length, width), np.float32)
+    for start in range(0, length, size):
+        memory = range(max(0, start - size), min(start + size, length))
+        for i in range(start, memory.stop):
+            scores = np.full(len(memory), -np.inf)
+            for at, j in enumerate(memory):
+                if j <= i:
+                    scores[at] = query[i] @ (key[j] + rows[j - i + 2 * size - 1])
+            weights = softmax(scores / math.sqrt(width))
+            wanted[i] = weights @ value[memory.start : memory.stop]
+    found = rl.propagate(
+        rl.Blocks(size=size) & rl.Causal(),
+        receivers={"query": query / math.sqrt(width)},
+        senders={"key": key, "value": value},
+        relations={"offset": rl.Offset(limit=(1 - 2 * size, 0)).rows(key=rows)},
+        score=[
+            lambda receiver, sender: rl.dot(receiver.query, sender.key),
+            lambda receiver, offset: rl.dot(receiver.query, offset.key),
+        ],
+        message=lambda sender: sender.value,
+        aggregator=rl.Softmax(),
+        lowering=lowering,
+    )
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+def attend(topology, query, key, value, **more):
+    """Multi-head attention of arrays [B, T, H, D], as JAX takes them."""
+    sides = [jnp.moveaxis(x, 1, 2) for x in (query, key, value)]
+    score = [lambda receiver, sender: rl.dot(receiver, sender.key)]
+    found = rl.propagate(
+        topology,
+        batch_axes=2,
+        receivers=sides[0] / math.sqrt(query.shape[-1]),
+        senders={"key": sides[1], "value": sides[2]},
+        score=score + more.pop("score", []),
+        message=lambda sender: sender.value,
+        aggregator=rl.Softmax(),
+        **more,
+    )
+    return jnp.moveaxis(found, 1, 2)
+
+
+LENGTHS = np.array([7, 4])
+MASK = np.random.default_rng(1).random((9, 9)) < 0.6
+MASK[:, 0] = True  # JAX gives a row of nothing the mean of all values.
+TO_JAX = {
+    "causal": (rl.Causal(), {"is_causal": True}),
+    "window": (rl.Band(before=3, after=1), {"local_window_size": (3, 1)}),
+    "causal window": (
+        rl.Causal() & rl.Band(before=2),
+        {"is_causal": True, "local_window_size": 2},
+    ),
+    "lengths": (
+        rl.Complete() & rl.Lengths(senders=LENGTHS[:, None]),
+        {"key_value_seq_lengths": LENGTHS},
+    ),
+    "mask": (rl.Edges(*np.nonzero(MASK)[::-1], 9), {"mask": MASK[None, None]}),
+}
+
+
+@pytest.mark.parametrize("name", TO_JAX)
+def test_attention_is_that_of_jax(name):
+    topology, asked = TO_JAX[name]
+    arrays = [jnp.asarray(x) for x in draw(*[(2, 9, 3, 8)] * 3)]
+
+    def ours(arrays):
+        return attend(topology, *arrays)
+
+    def theirs(arrays):
+        return jax.nn.dot_product_attention(*arrays, **asked)
+
+    np.testing.assert_allclose(ours(arrays), theirs(arrays), atol=2e-6)
+    slopes = [
+        jax.grad(lambda arrays: jnp.sin(f(arrays)).sum())(arrays)  # noqa: B023
+        for f in (ours, theirs)
+    ]
+    for found, wanted in zip(*slopes, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_a_bias_of_each_pair_is_a_feature_of_each_edge():
+    query, key, value, bias = (
+        jnp.asarray(x) for x in draw(*[(2, 9, 3, 8)] * 3, (2, 3, 9, 9))
+    )
+    wanted = jax.nn.dot_product_attention(query, key, value, bias=bias)
+    found = attend(
+        rl.Complete(),
+        query,
+        key,
+        value,
+        edges=bias.reshape(2, 3, 81),
+        score=[lambda edge: edge],
+    )
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+def test_few_key_heads_for_many_queries_are_one_more_axis():
+    query, key, value = (
+        jnp.asarray(x) for x in draw((2, 9, 6, 8), *[(2, 9, 3, 8)] * 2)
+    )
     wanted = jax.nn.dot_product_attention(query, key, value, is_causal=True)
-    sides = [jnp.moveaxis(x, 1, 2) for x in (query / math.sqrt(8), key, value)]
+    grouped = jnp.moveaxis(query, 1, 2).reshape(2, 3, 2, 9, 8)
     found = rl.propagate(
         rl.Causal(),
-        batch_axes=2,
-        receivers=sides[0],
-        senders={"key": sides[1], "value": sides[2]},
+        batch_axes=3,
+        receivers=grouped / math.sqrt(8),
+        senders={
+            "key": jnp.moveaxis(key, 1, 2)[:, :, None],
+            "value": jnp.moveaxis(value, 1, 2)[:, :, None],
+        },
         score=lambda receiver, sender: rl.dot(receiver, sender.key),
         message=lambda sender: sender.value,
         aggregator=rl.Softmax(),
     )
-    np.testing.assert_allclose(jnp.moveaxis(found, 1, 2), wanted, atol=2e-6)
+    np.testing.assert_allclose(
+        jnp.moveaxis(found.reshape(2, 6, 9, 8), 1, 2), wanted, atol=2e-6
+    )
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_attention_to_another_node_set_is_that_of_haiku(with_bias):
+    # Causal attention of a set to itself is compared in tests/blocks/test_blocks.py.
+    x, memory = (jnp.asarray(x) for x in draw((2, 5, 16), (2, 9, 16)))
+    graph = rl.Graph(
+        nodes={"word": x, "memory": memory},
+        edges={
+            "cross": rl.EdgeSet(
+                senders="memory",
+                receivers="word",
+                topology=rl.Complete() & rl.Lengths(senders=LENGTHS[:, None]),
+            )
+        },
+        batch_axes=1,
+    )
+    init = hk.initializers.RandomNormal(0.3)
+    mask = (np.arange(9) < LENGTHS[:, None])[:, None, None]
+    theirs = hk.transform(
+        lambda: hk.MultiHeadAttention(
+            4, 3, w_init=init, with_bias=with_bias, b_init=init, model_size=16
+        )(x, memory, memory, mask=jnp.broadcast_to(mask, (2, 1, 5, 9)))
+    )
+    ours = hk.transform(
+        lambda: blocks.Attention(
+            over="cross", num_heads=4, head_width=3, with_bias=with_bias
+        )(graph).nodes["word"]
+    )
+    params = theirs.init(jax.random.key(1))
+    names = {"query": "query", "key": "key", "value": "value", "linear": "output"}
+    renamed = {
+        f"attention/{new}": params[f"multi_head_attention/{old}"]
+        for old, new in names.items()
+    }
+    np.testing.assert_allclose(
+        ours.apply(renamed, None), theirs.apply(params, None), atol=5e-6
+    )
 
 
 def test_alibi_in_four_lines():
