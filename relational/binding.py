@@ -528,7 +528,7 @@ def _result_type(
         if sites.get(site)
     ]
     floats = [dtype for dtype in read if jnp.issubdtype(dtype, jnp.floating)]
-    own = jnp.result_type(*(term.dtype for term in message))
-    return own if jnp.issubdtype(own, jnp.inexact) else accumulator(own)
     if floats:
         return jnp.result_type(*floats)
+    own = jnp.result_type(*(term.dtype for term in message))
+    return own if jnp.issubdtype(own, jnp.inexact) else accumulator(own)

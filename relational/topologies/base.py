@@ -186,13 +186,13 @@ class Topology(abc.ABC):
         def spread(leaf: Any) -> Any:
             return leaf[(..., *(None,) * ndim)]
 
+        ranks = [np.ndim(leaf) for leaf in jax.tree.leaves(data.context)]
+        nodes = jax.tree.leaves((data.receiver, data.sender))
+        lead = max((*ranks, *(np.ndim(leaf) - 1 for leaf in nodes)), default=0)
         return self.admits(
             End(_pad_rank(receiver, lead + ndim), take(data.receiver, receiver)),
             End(_pad_rank(sender, lead + ndim), take(data.sender, sender)),
             _tree_map(spread, data.context),
-        ranks = [np.ndim(leaf) for leaf in jax.tree.leaves(data.context)]
-        nodes = jax.tree.leaves((data.receiver, data.sender))
-        lead = max((*ranks, *(np.ndim(leaf) - 1 for leaf in nodes)), default=0)
         )
 
     def mask(
