@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from relational import _pytrees
@@ -239,10 +240,39 @@ class Transposed(Topology):
 
 def _filtered(listed: Listed, other: Topology, *, keep: bool) -> Listed:
     """Returns the listed edges that `other` has (`keep`) or has not."""
-    found = other.contains(listed.receivers, listed.senders)
+    if np.ndim(listed.receivers) == 1:
+        found = other.contains(listed.receivers, listed.senders)
+    else:
+        found = _contains_by_graph(other, listed)
     found = found if keep else ~found
     valid = found if listed.valid is None else listed.valid & found
     return Listed(listed.senders, listed.receivers, valid)
+
+
+def _contains_by_graph(other: Topology, listed: Listed) -> Any:
+    """Returns which listed edges [*lead, E] `other` has, each in its own graph."""
+    data = other.data()
+    leaves = jax.tree.leaves((data.receiver, data.sender, data.context))
+    ranks = [leaf.ndim for leaf in (*leaves, listed.receivers)]
+
+    def lead(leaf: Any, rank: int) -> Any:
+        return leaf[(None,) * (rank - leaf.ndim)]
+
+    def end(position: Any, attributes: Any) -> End:
+        position = lead(position, max(ranks))
+
+        def take(leaf: Any) -> Any:
+            is_jax = isinstance(leaf, jax.Array) or isinstance(position, jax.Array)
+            take_along_axis = jnp.take_along_axis if is_jax else np.take_along_axis
+            return take_along_axis(lead(leaf, max(ranks)), position, axis=-1)
+
+        return End(position, jax.tree.map(take, attributes))
+
+    return other.admits(
+        end(listed.receivers, data.receiver),
+        end(listed.senders, data.sender),
+        jax.tree.map(lambda leaf: lead(leaf[..., None], max(ranks)), data.context),
+    )
 
 
 def _keys(topology: Topology, num_receivers: int, num_senders: int) -> Any:

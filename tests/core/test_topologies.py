@@ -2,6 +2,7 @@
 
 import hypothesis
 import hypothesis.strategies as st
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -123,3 +124,21 @@ def test_wrong_topologies_are_refused(make, words):
 def test_a_set_operation_needs_two_topologies():
     with pytest.raises(TypeError, match="both sides of a set operation"):
         rl.Causal() & 3
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_lists_of_several_graphs_meet_the_data_of_their_own_graph(kind):
+    senders = kind([[0, 1, 2], [3, 4, 0]])
+    receivers = kind([[1, 1, 2], [3, 0, 0]])
+    ids = kind([[0, 0, 1, 1, 1], [0, 1, 1, 2, 2]])
+    graph = rl.Edges(senders, receivers, 5)
+    same = graph & rl.SameSegment(ids)
+    assert np.asarray(same.listed(5, 5).valid).tolist() == [
+        [True, True, True],
+        [True, False, True],
+    ]
+    short = graph - rl.Lengths(senders=kind([2, 4]))
+    assert np.asarray(short.listed(5, 5).valid).tolist() == [
+        [False, False, True],
+        [False, True, False],
+    ]
