@@ -70,6 +70,7 @@ def generate(
     from rich.console import Console
 
     from relational import datasets, decoding, training
+    from relational.datasets.serialisation import NUM_VOICES
     from relational.decoding import files
     from relational.models.tasks import NextToken
 
@@ -86,6 +87,7 @@ def generate(
         prime=pitch,
         seed=seed,
         how=how,
+        window=max(spec.data.window, 2 * NUM_VOICES),
     )
     written = files.write(
         composed,

@@ -4,7 +4,9 @@ Shapes: B pieces, P steps (sixteenths) of the prime, S steps in all.
 """
 
 import dataclasses
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,8 +64,12 @@ def compose(
     first_beat: int = 0,
     seed: int = 0,
     how: Sampling | None = None,
+    window: int | None = None,
 ) -> Composed:
     """Draws chorales from a model, or continues one.
+
+    What is longer than the window is drawn in parts, each a continuation of half a
+    window: no model is asked about lengths that it was not trained on.
 
     Args:
       task: a model of chorales, as `relational.models.tasks.from_spec` gives it.
@@ -75,6 +81,8 @@ def compose(
         quarter; bars have 16 steps.
       seed: of all that is drawn.
       how: temperature and cuts.
+      window: how many tokens the model was trained to hear, a multiple of 4; by
+        default it hears everything.
 
     Returns:
       The pieces.
@@ -93,27 +101,81 @@ def compose(
     """
     tokens = np.zeros(0, np.int32) if prime is None else tokens_of(np.asarray(prime))
     prime_steps = len(tokens) // NUM_VOICES
-    _check(task, steps, count, prime_steps, first_beat)
+    _check(task, steps, count, prime_steps, first_beat, window)
     vocabulary = task.spec.nodes[task.spec.read_out.node].vocabulary
-    generated = generate(
-        task.model,
-        params,
-        prime=np.tile(tokens, (count, 1)),
-        length=steps * NUM_VOICES,
-        nodes=ChoraleNodes(task),
-        state={
-            "pitch": jnp.full(count, DEFAULT_PITCH, jnp.int32),
-            "first_beat": jnp.full(count, first_beat, jnp.int32),
-        },
-        seed=seed,
-        how=how,
-        forbidden=tuple(range(START, vocabulary)),
+    nodes, forbidden = ChoraleNodes(task), tuple(range(START, vocabulary))
+
+    def draw(heard: Int[np.ndarray, "B P"], part: "_Part") -> Generated:
+        beat = (first_beat + part.start // NUM_VOICES) % BEATS_PER_BAR
+        return generate(
+            task.model,
+            params,
+            prime=heard,
+            length=part.stop - part.middle,
+            nodes=nodes,
+            state={
+                "pitch": jnp.full(count, DEFAULT_PITCH, jnp.int32),
+                "first_beat": jnp.full(count, beat, jnp.int32),
+            },
+            seed=(seed + part.number) % 2**32,
+            how=how,
+            forbidden=forbidden,
+        )
+
+    generated = _in_parts(
+        draw, np.tile(tokens, (count, 1)), len(tokens) + steps * NUM_VOICES, window
     )
     return Composed(
         pitch=np.stack([pitch_of(row) for row in generated.tokens]),
         prime_steps=prime_steps,
         first_beat=first_beat,
         generated=generated,
+    )
+
+
+class _Part(NamedTuple):
+    """Tokens start to middle are heard, those from middle to stop are drawn."""
+
+    number: int
+    start: int
+    middle: int
+    stop: int
+
+
+def _parts(known: int, total: int, window: int | None) -> Iterator[_Part]:
+    if window is None or total <= window:
+        yield _Part(0, 0, known, total)
+        return
+    half = window // 2 // NUM_VOICES * NUM_VOICES
+    for number in itertools.count():
+        start = 0 if known < window else known - half
+        stop = min(start + window, total)
+        yield _Part(number, start, known, stop)
+        known = stop
+        if stop == total:
+            return
+
+
+def _in_parts(
+    draw: Callable[[Int[np.ndarray, "B P"], _Part], Generated],
+    prime: Int[np.ndarray, "B P"],
+    total: int,
+    window: int | None,
+) -> Generated:
+    """Returns all parts as one; a prime's tokens that no part heard have NaN."""
+    tokens, seconds = prime, 0.0
+    known = np.full((len(prime), total), np.nan, np.float32)
+    for part in _parts(prime.shape[1], total, window):
+        found = draw(tokens[:, part.start :], part)
+        fresh = slice(part.start if not part.number else part.middle, part.stop)
+        known[:, fresh] = found.log_probabilities[:, fresh.start - part.start :]
+        tokens = np.concatenate([tokens[:, : part.start], found.tokens], axis=1)
+        seconds += found.seconds
+    return Generated(
+        tokens=tokens,
+        log_probabilities=known,
+        prime_length=prime.shape[1],
+        seconds=seconds,
     )
 
 
@@ -138,7 +200,12 @@ class ChoraleNodes:
 
 
 def _check(
-    task: NextToken, steps: int, count: int, prime_steps: int, first_beat: int
+    task: NextToken,
+    steps: int,
+    count: int,
+    prime_steps: int,
+    first_beat: int,
+    window: int | None,
 ) -> None:
     vocabulary = task.spec.nodes[task.spec.read_out.node].vocabulary
     if vocabulary < VOCABULARY_SIZE:
@@ -151,6 +218,11 @@ def _check(
             f"`steps` must be 1 to {MOST_STEPS - prime_steps} (prime and continuation "
             f"have at most {MOST_STEPS} sixteenths, {MOST_STEPS // BEATS_PER_BAR} bars); "
             f"got {steps}."
+        )
+    if window is not None and (window < 2 * NUM_VOICES or window % NUM_VOICES):
+        raise ValueError(
+            f"`window` must be a multiple of {NUM_VOICES}, and two steps of "
+            f"{NUM_VOICES} tokens or more; got {window}."
         )
     if count < 1:
         raise ValueError(f"`count` must be 1 or more; got {count}.")

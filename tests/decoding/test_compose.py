@@ -50,6 +50,39 @@ def test_log_probabilities_are_those_of_the_parallel_pass(
     )
 
 
+@pytest.mark.parametrize(("is_primed", "window"), [(False, 24), (True, 16)])
+def test_a_long_piece_is_drawn_in_parts_of_half_a_window(
+    is_primed: bool, window: int, prime, causal
+) -> None:
+    task, params = causal
+    given = prime if is_primed else None
+    found = compose(
+        task,
+        params,
+        steps=STEPS,
+        prime=given,
+        first_beat=12,
+        seed=3,
+        window=window,
+    )
+    (pitch,), half = found.pitch, window // 2 // 4  # In steps.
+    prime_steps = len(prime) * is_primed
+    assert (pitch[:prime_steps] == prime[:prime_steps]).all()
+    assert len(pitch) == prime_steps + STEPS
+    start = prime_steps - half if is_primed else 0
+    known = np.full(4 * len(pitch), np.nan)
+    while start + half < len(pitch):
+        heard = pitch[None, start : start + 2 * half]
+        scored = _in_parallel(task, params, heard, (12 + start) % 16)[0]
+        fresh = 4 * half if np.isfinite(known).any() else 0
+        known[4 * start + fresh :][: len(scored) - fresh] = scored[fresh:]
+        start += half
+    np.testing.assert_allclose(
+        found.generated.log_probabilities[0], known, atol=1e-4, equal_nan=True
+    )
+    assert np.isfinite(found.generated.nats_per_token).all()
+
+
 def test_the_start_token_is_never_drawn(causal) -> None:
     task, params = causal
     hot = Sampling(temperature=1e6)
