@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import os
 import random
 import re
 import resource
@@ -18,12 +19,15 @@ from relational.specs import WarmupCosineSpec
 from relational.training import Outcome, evaluate, load, train
 from relational.training.steps import initial_state
 
+_KILLS = int(os.environ.get("RELATIONAL_KILLS", "3"))
+_STEPS = 20 * _KILLS
+
 
 @pytest.fixture(scope="module")
 def whole(toy, tmp_path_factory):
-    """The table of an uninterrupted run of 60 steps."""
+    """The table of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    result = train(toy.Bigrams(), toy.Made(), toy.spec(steps=60), folder)
+    result = train(toy.Bigrams(), toy.Made(), toy.spec(steps=_STEPS), folder)
     return result.run.metrics.read_text()
 
 
@@ -40,15 +44,19 @@ def test_killed_run_goes_on_as_if_it_had_not_been(
     toy, start_toy, tmp_path, whole, console
 ):
     random_ = random.Random(0)
-    for _ in range(3):
-        process = start_toy(tmp_path / "run", 60)
+    for _ in range(_KILLS):
+        process = start_toy(tmp_path / "run", _STEPS)
         _read_until(process, "loss")
         time.sleep(random_.uniform(0.0, 1.0))  # Most of it passes in writing files.
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
     result = train(
-        toy.Bigrams(), toy.Made(), toy.spec(steps=60), tmp_path / "run", console=console
+        toy.Bigrams(),
+        toy.Made(),
+        toy.spec(steps=_STEPS),
+        tmp_path / "run",
+        console=console,
     )
     assert result.run.metrics.read_text() == whole
 
@@ -284,7 +292,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(
     _train(toy, tmp_path / "r", console, steps=20)
     newest = tmp_path / "r" / "checkpoints" / "00000020"
     _DAMAGES[how](newest)
-    result = _train(toy, tmp_path / "r", console, steps=60)
+    result = _train(toy, tmp_path / "r", console, steps=_STEPS)
     said = console.file.getvalue()
     assert "The checkpoint of step 20 cannot be read (" in said
     assert "after step 15" in said
@@ -327,14 +335,14 @@ def test_full_disk_is_one_line_and_the_run_goes_on_later(
         _no_file_larger_than(600),
         pytest.raises(OSError, match="Cannot write the") as caught,
     ):
-        _train(toy, tmp_path / "r", console, steps=60)
+        _train(toy, tmp_path / "r", console, steps=_STEPS)
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "r") in str(caught.value)
     assert caught.value.errno == errno.EFBIG
     assert "Traceback" not in capfd.readouterr().err
     checkpoints = tmp_path / "r" / "checkpoints"
     assert max(p.name for p in checkpoints.iterdir()) == "00000010"
-    result = _train(toy, tmp_path / "r", console, steps=60)
+    result = _train(toy, tmp_path / "r", console, steps=_STEPS)
     assert result.run.metrics.read_text().splitlines()[-3:] == whole.splitlines()[-3:]
 
 
