@@ -1,0 +1,1 @@
+"""Measures the library against its peers; see `docs/benchmarks.md`."""

@@ -1,0 +1,118 @@
+"""What is measured: inputs that all peers share, and one program a peer."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Programs:
+    """A peer's compiled programs; each call waits for its result.
+
+    Attributes:
+      forward: returns the output.
+      both: returns the output's gradients with respect to the inputs, by name, for
+        the cotangent among the inputs; None where a peer has no backward pass.
+      temporary: bytes of temporary memory of (forward, both), where it is known.
+    """
+
+    forward: Callable[[], Any]
+    both: Callable[[], Any] | None
+    to_numpy: Callable[[Any], Any]
+    temporary: Callable[[], tuple[int, int]] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+      title: what is computed, with sizes.
+      sizes: the sizes to run, by keyword.
+      inputs: makes the arrays of one size.
+      peers: by name, what turns inputs into programs; the first is ours, and the
+        second is the reference for values.
+      tolerance: of outputs and gradients, relative to max(1, largest value).
+    """
+
+    title: str
+    sizes: Sequence[Mapping[str, int]]
+    inputs: Callable[..., Arrays]
+    peers: Mapping[str, Callable[[Arrays], Programs]]
+    tolerance: tuple[float, float] = (2e-5, 1e-4)
+
+
+def jax_programs(
+    function: Callable[..., Any], inputs: Arrays, moving: Sequence[str]
+) -> Programs:
+    """Returns the programs of `function(**inputs)`, compiled by XLA.
+
+    Args:
+      function: of all inputs but "cotangent".
+      inputs: with "cotangent", the output's.
+      moving: what to differentiate with respect to.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    given = {name: jnp.asarray(value) for name, value in inputs.items()}
+    cotangent = given.pop("cotangent")
+    fixed = {name: value for name, value in given.items() if name not in moving}
+    moved = {name: given[name] for name in moving}
+
+    def forward(moved: Any, fixed: Any) -> Any:
+        return function(**moved, **fixed)
+
+    def both(moved: Any, fixed: Any, cotangent: Any) -> Any:
+        _, pull = jax.vjp(lambda moved: forward(moved, fixed), moved)
+        return pull(cotangent)[0]
+
+    forwards = jax.jit(forward).lower(moved, fixed).compile()
+    boths = jax.jit(both).lower(moved, fixed, cotangent).compile()
+
+    def temporary() -> tuple[int, int]:
+        first, second = forwards.memory_analysis(), boths.memory_analysis()
+        return first.temp_size_in_bytes, second.temp_size_in_bytes
+
+    return Programs(
+        forward=lambda: jax.block_until_ready(forwards(moved, fixed)),
+        both=lambda: jax.block_until_ready(boths(moved, fixed, cotangent)),
+        to_numpy=lambda tree: jax.tree.map(np.asarray, tree),
+        temporary=temporary,
+    )
+
+
+def torch_programs(
+    function: Callable[..., Any],
+    inputs: Arrays,
+    moving: Sequence[str],
+    *,
+    has_backward: bool = True,
+) -> Programs:
+    """Returns the programs of `function(**inputs)` in PyTorch; as `jax_programs`."""
+    import torch
+
+    given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    cotangent = given.pop("cotangent")
+    moved = {name: given[name].requires_grad_() for name in moving}
+
+    def forward() -> Any:
+        with torch.no_grad():
+            return function(**given)
+
+    def both() -> Any:
+        found = torch.autograd.grad(function(**given), list(moved.values()), cotangent)
+        return dict(zip(moved, found, strict=True))
+
+    def to_numpy(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: each.numpy() for name, each in value.items()}
+        return value.numpy()
+
+    return Programs(
+        forward=forward, both=both if has_backward else None, to_numpy=to_numpy
+    )
