@@ -8,6 +8,7 @@ Place = tuple[str | int, ...]
 """Where a value stands: `("model", "blocks", 0)` is written `model.blocks[0]`."""
 
 _LONGEST_SHOWN = 40  # Characters of a user's value that a message repeats.
+_LONGEST_NAME = 64  # A field's name has no more, as `Name` and YAML's reader have it.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ def dotted(place: Place) -> str:
     """Returns a place as it is written: `model.blocks[0].attention`."""
     text = ""
     for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        text += f"[{part}]" if isinstance(part, int) else f".{_one_line(part)}"
     return text.removeprefix(".") or "the spec"
 
 
@@ -69,8 +70,22 @@ def shown(value: object) -> str:
 
 
 def shortened(text: str) -> str:
-    """Returns `text`, its end replaced by dots where it is long."""
+    r"""Returns `text` in one line, its end replaced by dots where it is long.
+
+    >>> shortened("so\vle")
+    'so\\x0ble'
+    """
+    text = _one_line(text)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+
+
+def _one_line(text: str) -> str:
+    return "".join(map(_printable, text[:_LONGEST_NAME]))
+
+
+def _printable(letter: str) -> str:
+    """Returns a letter, or how it is written if it would end or change the line."""
+    return letter if letter.isprintable() else ascii(letter)[1:-1]
 
 
 def listed(names: Iterable[str]) -> str:

@@ -28,7 +28,14 @@ from ruamel.yaml.events import (
     StreamStartEvent,
 )
 
-from relational.specs.problems import Place, Problem, SpecError, dotted, shortened
+from relational.specs.problems import (
+    Place,
+    Problem,
+    SpecError,
+    dotted,
+    shortened,
+    shown,
+)
 
 Plain: TypeAlias = Any
 """Data of mappings, lists, texts, numbers, booleans and None."""
@@ -64,6 +71,11 @@ def parse(text: str, source: str) -> Document:
     Raises:
         SpecError: it is no YAML, or more than a spec can be.
     """
+    if not isinstance(text, str):
+        raise TypeError(
+            f"`text` must be the text of a spec, a `str`; got {shown(text)}. A file is "
+            "read by `specs.load`."
+        )
     if len(text) > LARGEST_TEXT:
         raise _error(source, f"must have at most {LARGEST_TEXT} characters.")
     reader = _Reader(source)
@@ -77,8 +89,8 @@ def parse(text: str, source: str) -> Document:
         place = source if mark is None else f"{source}:{mark.line + 1}"
         raise _error(place, f"is no YAML: {_words(error)}.") from None
     except YAMLError as error:
-        words = " ".join(str(error).split())
-        raise _error(source, f"is no YAML: {shortened(words)}.") from None
+        words = " ".join(str(error).partition("\n")[0].split())
+        raise _error(source, f"is no YAML: {words}.") from None
     except Exception as error:  # ruamel.yaml fails otherwise on some broken texts.
         raise _error(source, f"is no YAML ({type(error).__name__}).") from error
     return reader.document

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from relational.datasets import load, read_midi, write_midi
+from tests import fuzzing
 
 _sounds = st.one_of(st.just(-1), st.integers(36, 81))
 _chorales = (
@@ -179,25 +180,49 @@ def test_what_is_no_file_is_refused(tmp_path):
         read_midi("n" * 5000)
 
 
-def test_mutated_files_are_read_or_refused_and_nothing_else(path):
-    chance = random.Random(0)
-    pitch = np.random.default_rng(0).integers(40, 80, (12, 4))
-    write_midi(pitch, path)
-    original = path.read_bytes()
+_NUM_SEEDS = 10
+
+
+@pytest.mark.parametrize("seed", range(_NUM_SEEDS))
+def test_mutated_files_are_read_or_refused_and_nothing_else(path, seed):
+    chance = random.Random(seed)
+    originals = _originals(path, seed)
     num_read = num_refused = 0
-    for _ in range(2000):
-        path.write_bytes(_mutated(original, chance))
-        try:
-            read = read_midi(path)
-        except ValueError as error:
-            assert "cannot be a prime: it" in str(error)  # noqa: PT017 - either may be.
-            num_refused += 1
-        else:
-            assert read.shape == (len(read), 4)
-            assert ((read == -1) | ((read >= 36) & (read <= 81))).all()
-            assert (read[-1] >= 0).any()
-            num_read += 1
-    assert min(num_read, num_refused) > 100
+    for _ in range(fuzzing.num_files(_NUM_SEEDS)):
+        mutant = _mutated(chance.choice(originals), chance)
+        path.write_bytes(mutant)
+        with fuzzing.trying(mutant):
+            if _is_read(path):
+                num_read += 1
+            else:
+                num_refused += 1
+    assert min(num_read, num_refused) > 10
+
+
+def _originals(path, seed):
+    """Returns files of four voices, of a keyboard part, and of one track for all."""
+    pitch = np.random.default_rng(seed).integers(40, 80, (12, 4))
+    write_midi(pitch, path)
+    voices = path.read_bytes()
+    notes = [(60, 0, 1, 0), (64, 0, 0.5, 0), (67, 0, 0.25, 0), (48, 0.75, 1, 9)]
+    keyboard = _file(path, ("piano", notes), ticks_per_beat=96).read_bytes()
+    parts = [(50, 0, 1, 5), (60, 0, 1, 0), (67, 0, 1, 2), (76, 0, 1, 3)]
+    return [voices, keyboard, _file(path, ("all", parts)).read_bytes()]
+
+
+def _is_read(path):
+    """Returns whether a file is read, after a look at what is said of it."""
+    try:
+        read = read_midi(path)
+    except ValueError as error:
+        message = str(error)
+        assert message.startswith(f"{str(path)!r} cannot be a prime: it")
+        assert len(message.splitlines()) == 1
+        return False
+    assert read.shape == (len(read), 4)
+    assert ((read == -1) | ((read >= 36) & (read <= 81))).all()
+    assert (read[-1] >= 0).any()
+    return True
 
 
 def _mutated(content, chance):
