@@ -16,8 +16,10 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from relational import _pytrees
+from relational._checks import shown
 
 Sums = dict[str, Any]
 
@@ -219,6 +221,13 @@ class LogSumExp(Aggregator):
     shift_of = "message"
     shift_by = "max"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.unreached, int | float | np.number):
+            raise TypeError(
+                f"`LogSumExp.unreached` must be a number; got {shown(self.unreached)}. "
+                "It is the value where no edge arrives."
+            )
+
     def lift(self, score: Any, message: Any, shift: Any) -> Sums:
         del score
         return {"sum": jnp.exp(message - shift)}
@@ -299,11 +308,27 @@ class Dropout:
     key: Any
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
+        is_number = isinstance(self.rate, int | float | np.number)
+        if not is_number or not 0 <= self.rate < 1:
             raise ValueError(
-                f"`Dropout.rate` must be from 0 to below 1; got {self.rate}. 0 drops "
-                "nothing."
+                "`Dropout.rate` must be a number from 0 to below 1; got "
+                f"{shown(self.rate)}. 0 drops nothing."
             )
+        if not _is_key(self.key):
+            raise ValueError(
+                "`Dropout.key` must be one JAX key, such as `jax.random.key(0)`; got "
+                f"{shown(self.key)}."
+            )
+
+
+def _is_key(key: Any) -> bool:
+    """Says whether this is one key of JAX, new (`key`) or old (`PRNGKey`)."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None:
+        return False
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return bool(key.shape == ())
+    return dtype == jnp.uint32 and key.ndim == 1
 
 
 def _spread(weight: Any, message: Any) -> Any:

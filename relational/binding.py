@@ -7,12 +7,14 @@ Shapes: *lead leading axes, each full or 1; R receivers, S senders, E edges, L l
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from keyword import iskeyword
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from relational._checks import check_array, check_count, shown
 from relational.aggregators import Aggregator, Dropout
 from relational.lowerings.problem import (
     Context,
@@ -54,10 +56,21 @@ def bind(
     """
     if not isinstance(topology, Topology):
         raise TypeError(
-            f"`topology` must be a topology such as `rl.Complete()`; got {topology!r}."
+            "`topology` must be a topology such as `rl.Complete()`; got "
+            f"{shown(topology)}."
         )
-    if batch_axes < 0:
-        raise ValueError(f"`batch_axes` must be 0 or more; got {batch_axes}.")
+    check_count("batch_axes", batch_axes, least=0, advice="It counts leading axes.")
+    if num_receivers is not None:
+        check_count("num_receivers", num_receivers, least=0, advice="It counts nodes.")
+    if dropout is not None and not isinstance(dropout, Dropout):
+        raise TypeError(
+            f"`dropout` must be None or `rl.Dropout(rate, key)`; got {shown(dropout)}."
+        )
+    if not isinstance(relations or {}, Mapping):
+        raise TypeError(
+            "`relations` must be a mapping of names to relations, such as "
+            f"{{'offset': rl.Offset(clip=8)}}; got {shown(relations)}."
+        )
     parts = {"receivers": receivers, "senders": senders, "edges": edges}
     sizes = {name: _count(name, part, batch_axes) for name, part in parts.items()}
     _check_context(context, batch_axes)
@@ -69,9 +82,7 @@ def bind(
     tables = {name: _tables(name, rows, batch_axes) for name, rows in tied.items()}
     kinds = {name: rows.relation for name, rows in tied.items()}
     pair, edge_labels = _given_labels(kinds, num_receivers, num_senders, batch_axes)
-    aggregators = (
-        (aggregator,) if isinstance(aggregator, Aggregator) else tuple(aggregator)
-    )
+    aggregators = _as_tuple(aggregator)
     examples = _examples(parts | {"context": context}, tied, tables, batch_axes)
     said, held = _trace_all(message, examples, "message")
     scored, held_score = _trace_all(score, examples, "score")
@@ -107,10 +118,11 @@ def bind(
     else:
         count = num_receivers * num_senders
     _check_edge_leaves(edges, sizes["edges"], count)
+    _check_edge_labels(edge_labels, count)
     problem = Problem(
         topology=topology,
         relations=kinds,
-        attributes=_attributes(kinds, receivers, senders),
+        attributes=_attributes(kinds, receivers, senders, batch_axes),
         score=scored,
         message=said,
         aggregators=aggregators,
@@ -162,10 +174,12 @@ def _count(name: str, part: Any, batch_axes: int) -> int | None:
     counts = {}
     for path, leaf in leaves:
         at = name + jax.tree_util.keystr(path)
+        check_array(at, leaf, "Text and objects stay outside.")
         if jnp.ndim(leaf) <= batch_axes:
             raise ValueError(
                 f"`{at}` must have {batch_axes} leading axes (`batch_axes`) and then "
                 f"one of {name}; got shape {jnp.shape(leaf)}."
+                + ("" if hasattr(leaf, "shape") else " Make one array of a list.")
             )
         counts[at] = jnp.shape(leaf)[batch_axes]
     if len(set(counts.values())) > 1:
@@ -179,9 +193,11 @@ def _count(name: str, part: Any, batch_axes: int) -> int | None:
 
 def _check_context(context: Any, batch_axes: int) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(context):
+        at = f"context{jax.tree_util.keystr(path)}"
+        check_array(at, leaf, "Text and objects stay outside.")
         if jnp.ndim(leaf) < batch_axes:
             raise ValueError(
-                f"`context{jax.tree_util.keystr(path)}` must have the {batch_axes} "
+                f"`{at}` must have the {batch_axes} "
                 f"leading axes (`batch_axes`), each full or 1; got shape "
                 f"{jnp.shape(leaf)}."
             )
@@ -281,7 +297,12 @@ def _no_data(topology: Topology) -> Any:
     return data
 
 
-def _as_rows(name: str, value: Any) -> Rows:
+def _as_rows(name: Any, value: Any) -> Rows:
+    if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
+        raise ValueError(
+            "a relation must be called by a name that can be an argument of a term; "
+            f"got {shown(name)}."
+        )
     if name in END_NAMES:
         raise ValueError(
             f"a relation must not be called `{name}`: that is an end of the edge. "
@@ -313,6 +334,9 @@ def _tables(name: str, rows: Rows, batch_axes: int) -> tuple[list[Any], Any]:
     for key, table in rows.tables.items():
         shape = jnp.shape(table)
         wanted = rows.relation.num_labels
+        check_array(
+            f"relations['{name}'].{key}", table, "A table has a row for each label."
+        )
         if len(shape) <= batch_axes or shape[batch_axes] != wanted:
             raise ValueError(
                 f"`relations['{name}'].{key}` must have {wanted} rows at axis "
@@ -364,20 +388,23 @@ def _given_labels(
 
 
 def _attributes(
-    kinds: Mapping[str, Relation], receivers: Any, senders: Any
+    kinds: Mapping[str, Relation], receivers: Any, senders: Any, batch_axes: int
 ) -> dict[str, tuple[int, int]]:
     """Returns where each attribute relation finds its attribute, at both sides."""
     found = {}
     for name, relation in kinds.items():
         if isinstance(relation, AttributeRelation):
+            attribute = relation.attribute
             found[name] = (
-                _leaf_index(name, relation.attribute, "receivers", receivers),
-                _leaf_index(name, relation.attribute, "senders", senders),
+                _leaf_index(name, attribute, "receivers", receivers, batch_axes),
+                _leaf_index(name, attribute, "senders", senders, batch_axes),
             )
     return found
 
 
-def _leaf_index(relation: str, attribute: str, side: str, tree: Any) -> int:
+def _leaf_index(
+    relation: str, attribute: str, side: str, tree: Any, batch_axes: int
+) -> int:
     names = [
         str(path[0].key) if path and hasattr(path[0], "key") else ""
         for path, _ in jax.tree_util.tree_leaves_with_path(tree)
@@ -390,10 +417,16 @@ def _leaf_index(relation: str, attribute: str, side: str, tree: Any) -> int:
         )
     index = names.index(attribute)
     leaf = jax.tree.leaves(tree)[index]
-    if not jnp.issubdtype(leaf.dtype, jnp.integer):
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.integer):
         raise ValueError(
             f"`{side}['{attribute}']` must be integers, since `relations['{relation}']` "
-            f"makes labels of it; got {leaf.dtype}."
+            f"makes labels of it; got {jnp.result_type(leaf)}."
+        )
+    if jnp.ndim(leaf) != batch_axes + 1:
+        raise ValueError(
+            f"`{side}['{attribute}']` must have shape [*lead, N], one integer a node, "
+            f"since `relations['{relation}']` makes labels of it; got "
+            f"{jnp.shape(leaf)} with {batch_axes} leading axes (`batch_axes`)."
         )
     return index
 
@@ -434,9 +467,20 @@ def _trace_all(
 ) -> tuple[tuple[Term, ...], list[list[Any]]]:
     if terms is None:
         return (), []
+    if not callable(terms) and not isinstance(terms, Sequence):
+        raise TypeError(
+            f"a {role} must be a term or a list of terms; got {shown(terms)}. A term is "
+            "a function of one edge, such as `lambda sender: sender`."
+        )
     listed = [terms] if callable(terms) else list(terms)
     traced = [trace(term, examples, role) for term in listed]
     return tuple(term for term, _ in traced), [held for _, held in traced]
+
+
+def _as_tuple(aggregator: Any) -> tuple[Any, ...]:
+    if isinstance(aggregator, list | tuple):
+        return tuple(aggregator)
+    return (aggregator,)
 
 
 def _check_aggregators(
@@ -444,16 +488,19 @@ def _check_aggregators(
     score: tuple[Term, ...],
     message: tuple[Term, ...],
 ) -> None:
-    for aggregator in aggregators:
+    for aggregator in aggregators or (None,):
         if not isinstance(aggregator, Aggregator):
+            came = shown(aggregator) if aggregators else "none"
             raise TypeError(
                 "`aggregator` must be an aggregator such as `rl.Sum()`, or a tuple of "
-                f"them; got {aggregator!r}."
+                f"them; got {came}."
             )
     names = ", ".join(type(aggregator).__name__ for aggregator in aggregators)
     hears = any(aggregator.hears_score for aggregator in aggregators)
     if hears and not score:
-        raise ValueError(f"`score` must be given: {names} weighs messages by it.")
+        raise ValueError(
+            f"`score` must be given: {names} weighs messages by it. Or take `rl.Mean()`."
+        )
     if score and not hears:
         raise ValueError(
             f"`score` must be left out: {names} does not hear it. `rl.Softmax()` does."
@@ -506,6 +553,16 @@ def _check_edge_leaves(edges: Any, got: int | None, wanted: int) -> None:
             f"`edges` must have a row an edge of the topology, {wanted}; got {got}. "
             "Their order is that of `topology.edges()`."
         )
+
+
+def _check_edge_labels(labels: Mapping[str, Any], wanted: int) -> None:
+    for name, leaf in labels.items():
+        if leaf.shape[-1] != wanted:
+            raise ValueError(
+                f"`relations['{name}'].labels` must have a label an edge of the "
+                f"topology, {wanted}; got {leaf.shape[-1]}. Their order is that of "
+                "`topology.edges()`."
+            )
 
 
 def _result_type(

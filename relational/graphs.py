@@ -18,7 +18,8 @@ import jraph
 import numpy as np
 
 from relational import _pytrees
-from relational.relations import Relation
+from relational._checks import check_array, check_count, shown
+from relational.relations import Relation, Rows
 from relational.topologies import Edges, Topology
 
 NODE = "node"  # The node set and the edge set of a converted graph tuple.
@@ -48,6 +49,20 @@ class EdgeSet:
     topology: Topology
     features: Any = None
     relations: Mapping[str, Relation] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.topology, Topology):
+            raise TypeError(
+                "`EdgeSet.topology` must be a topology such as `rl.Causal()`; got "
+                f"{shown(self.topology)}."
+            )
+        _check_mapping("EdgeSet.relations", self.relations, "relations")
+        for name, relation in self.relations.items():
+            if not isinstance(relation, Relation | Rows):
+                raise TypeError(
+                    f"`EdgeSet.relations['{name}']` must be a relation such as "
+                    f"`rl.Offset(clip=8)`; got {shown(relation)}."
+                )
 
 
 @_pytrees.register(data=("nodes", "edges", "globals_", "counts"))
@@ -83,20 +98,32 @@ class Graph:
     batch_axes: int = 0
 
     def __post_init__(self) -> None:
+        check_count(
+            "batch_axes", self.batch_axes, least=0, advice="It counts leading axes."
+        )
+        _check_mapping("nodes", self.nodes, "arrays")
+        _check_mapping("edges", self.edges, "`rl.EdgeSet`s")
         for name in self.nodes:
             self.num_nodes(name)
         for name, edge_set in self.edges.items():
+            if not isinstance(edge_set, EdgeSet):
+                raise TypeError(
+                    f"`edges['{name}']` must be an `rl.EdgeSet`, which says between "
+                    f"which node sets it leads; got {shown(edge_set)}."
+                )
             self._check_edges(name, edge_set)
 
     def num_nodes(self, name: str) -> int:
         """Returns how many nodes a set has."""
         sizes = {}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self.nodes[name]):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self._nodes(name)):
             at = f"nodes['{name}']{jax.tree_util.keystr(path)}"
+            check_array(at, leaf, "Text and objects stay outside.")
             if jnp.ndim(leaf) <= self.batch_axes:
                 raise ValueError(
                     f"`{at}` must have {self.batch_axes} leading axes (`batch_axes`) "
                     f"and then an axis of nodes; got shape {jnp.shape(leaf)}."
+                    + ("" if hasattr(leaf, "shape") else " Make one array of a list.")
                 )
             sizes[at] = int(jnp.shape(leaf)[self.batch_axes])
         if len(set(sizes.values())) != 1:
@@ -109,21 +136,49 @@ class Graph:
 
     def features(self, name: str) -> Any:
         """Returns what blocks update of a node set: [*lead, N, D]."""
-        nodes = self.nodes[name]
-        return nodes["features"] if isinstance(nodes, Mapping) else nodes
+        nodes = self._nodes(name)
+        if not isinstance(nodes, Mapping):
+            return nodes
+        if "features" not in nodes:
+            raise ValueError(
+                f"`nodes['{name}']` must have `features`, which blocks update; it has "
+                f"{', '.join(nodes)}. Add them, or give one array."
+            )
+        return nodes["features"]
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Returns the other leaves of a node set, which relations read."""
-        nodes = self.nodes[name]
+        nodes = self._nodes(name)
         if not isinstance(nodes, Mapping):
             return {}
         return {key: leaf for key, leaf in nodes.items() if key != "features"}
 
     def with_features(self, name: str, features: Any) -> "Graph":
         """Returns the graph with other features of a node set."""
-        old = self.nodes[name]
+        old = self._nodes(name)
         new = {**old, "features": features} if isinstance(old, Mapping) else features
         return dataclasses.replace(self, nodes={**self.nodes, name: new})
+
+    def edge_set(self, name: str) -> EdgeSet:
+        """Returns an edge set.
+
+        Raises:
+          ValueError: if there is none of this name.
+        """
+        if name not in self.edges:
+            known = ", ".join(self.edges) or "none"
+            raise ValueError(
+                f"there is no edge set `{name}` in the graph; it has {known}."
+            )
+        return self.edges[name]
+
+    def _nodes(self, name: str) -> Any:
+        if name not in self.nodes:
+            known = ", ".join(map(str, self.nodes)) or "none"
+            raise ValueError(
+                f"there is no node set `{name}` in the graph; it has {known}."
+            )
+        return self.nodes[name]
 
     def _check_edges(self, name: str, edge_set: EdgeSet) -> None:
         for side in ("senders", "receivers"):
@@ -228,10 +283,13 @@ def check_graphs_tuple(graph: jraph.GraphsTuple) -> None:
 
     jraph accepts out-of-range indices and wrong counts in silence.
     """
+    if not isinstance(graph, jraph.GraphsTuple):
+        raise TypeError(f"`graph` must be a `jraph.GraphsTuple`; got {shown(graph)}.")
     for name, leaves, count in (
         ("n_node", graph.nodes, graph.n_node),
         ("n_edge", graph.edges, graph.n_edge),
     ):
+        _check_counts(name, count)
         if isinstance(count, jax.core.Tracer):
             continue
         total = int(np.sum(np.asarray(count)))
@@ -250,9 +308,37 @@ def check_graphs_tuple(graph: jraph.GraphsTuple) -> None:
                         f"{jnp.shape(getattr(graph, side))}."
                     )
     num_graphs = jnp.shape(graph.n_node)[0]
+    if jnp.shape(graph.n_edge) != (num_graphs,):
+        raise ValueError(
+            f"`n_edge` must have an entry a graph, as `n_node` has, {num_graphs}; got "
+            f"shape {jnp.shape(graph.n_edge)}."
+        )
     for path, leaf in jax.tree_util.tree_leaves_with_path(graph.globals):
         if jnp.shape(leaf)[:1] != (num_graphs,):
             raise ValueError(
                 f"`globals{jax.tree_util.keystr(path)}` must have a row a graph, "
                 f"{num_graphs}; got shape {jnp.shape(leaf)}."
             )
+
+
+def _check_counts(name: str, count: Any) -> None:
+    """Refuses counts of a graph tuple that are no [G] whole numbers of 0 or more."""
+    shape, dtype = getattr(count, "shape", ()), getattr(count, "dtype", None)
+    if dtype is None or len(shape) != 1 or not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(
+            f"`{name}` must be an array of integers [G], one a graph; got "
+            f"{shown(count)}. Of one graph: `{name}=jnp.array([count])`."
+        )
+    if not isinstance(count, jax.core.Tracer) and (np.asarray(count) < 0).any():
+        at = int(np.argmax(np.asarray(count) < 0))
+        raise ValueError(
+            f"`{name}[{at}]` must be 0 or more; got {int(count[at])}. It counts the "
+            f"{'nodes' if name == 'n_node' else 'edges'} of a graph."
+        )
+
+
+def _check_mapping(name: str, value: Any, of: str) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"`{name}` must be a mapping of names to {of}; got {shown(value)}."
+        )

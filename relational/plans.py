@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
+from relational._checks import shown
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Operands, Problem
@@ -92,6 +93,13 @@ def choose(problem: Problem, asked: Lowering | None) -> Plan:
     Raises:
       ValueError: if `asked` cannot serve, with its reasons.
     """
+    if asked is not None and (
+        isinstance(asked, type) or not isinstance(asked, Lowering)
+    ):
+        raise TypeError(
+            "`lowering` must be a lowering such as `rl.lowerings.Tiles()`, or None for "
+            f"the cheapest; got {shown(asked)}."
+        )
     candidates = tuple(_consider(one, problem) for one in (Dense(), Tiles(), Edges()))
     able = [one for one in candidates if not one.reasons]
     if asked is None:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational import _pytrees
+from relational._checks import check_array, check_count, is_whole, shown
 
 
 class Relation(abc.ABC):
@@ -112,12 +113,17 @@ def _range(owner: str, clip: Any, limit: Any) -> Span | None:
     bound, name = (limit, "limit") if clip is None else (clip, "clip")
     if bound is None:
         return None
-    low, high = bound if isinstance(bound, tuple) else (-bound, bound)
-    if low > high:
+    pair = bound if isinstance(bound, tuple) else (bound, bound)
+    is_pair = len(pair) == 2 and all(map(is_whole, pair))
+    if is_pair and not isinstance(bound, tuple):
+        pair = (-bound, bound)
+    if not is_pair or pair[0] > pair[1]:
         raise ValueError(
-            f"`{owner}.{name}` must be 0 or more, or (low, high) with low <= high; got "
-            f"{bound}. The table has a row for each difference from low to high."
+            f"`{owner}.{name}` must be 0 or more, or (low, high) with low <= high, in "
+            f"whole numbers; got {shown(bound)}. The table has a row for each difference "
+            "from low to high."
         )
+    low, high = pair
     return Span(low, high, is_clipped=clip is not None)
 
 
@@ -195,6 +201,11 @@ class Difference(AttributeRelation):
     limit: int | tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.attribute, str) or not self.attribute:
+            raise ValueError(
+                "`Difference.attribute` must be the name of an attribute of the nodes; "
+                f"got {shown(self.attribute)}."
+            )
         _range("Difference", self.clip, self.limit)
 
     @property
@@ -232,6 +243,14 @@ class Labels(Relation):
 
     labels: Any
     count: int
+
+    def __post_init__(self) -> None:
+        check_count("Labels.count", self.count, least=1, advice="It counts labels.")
+        check_array(
+            "Labels.labels", self.labels, "Labels are integers, a pair or an edge."
+        )
+        if not hasattr(self.labels, "dtype"):
+            object.__setattr__(self, "labels", np.asarray(self.labels))
 
     @property
     def num_labels(self) -> int:

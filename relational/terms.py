@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from relational._checks import shown
+
 END_NAMES = ("receiver", "sender", "edge", "context")
 
 
@@ -140,7 +142,7 @@ def trace(
       ValueError: if an argument name is unknown, or the result is not one array (for
         a score: one number).
     """
-    names = list(inspect.signature(function).parameters)
+    names = _names(function, role)
     unknown = [name for name in names if name not in examples]
     if unknown:
         raise ValueError(
@@ -159,9 +161,25 @@ def trace(
             arguments[name] = as_record(tree)
         return function(**arguments)
 
+    returned = []
+
+    def checked(*values: Any) -> Any:
+        result = call(*values)
+        returned.append(True)
+        _check_result(result, role)
+        return result
+
     inputs = [leaf for name in names for leaf in flat[name][0]]
-    closed, result = jax.make_jaxpr(call, return_shape=True)(*inputs)
-    _check_result(result, role)
+    label = f"{getattr(function, '__name__', 'term')}({', '.join(names)})"
+    try:
+        closed, result = jax.make_jaxpr(checked, return_shape=True)(*inputs)
+    except Exception as error:
+        if not returned:  # It came of the term itself.
+            error.add_note(
+                f"This came of the {role} term `{label}`, which is traced on the shapes "
+                f"of one edge: {_seen(names, examples)}."
+            )
+        raise
     jaxpr, constants = closed.jaxpr, list(closed.consts)
     used = _used(jaxpr)
     keep = [at for at, variable in enumerate(jaxpr.invars) if variable in used]
@@ -179,21 +197,56 @@ def trace(
         shape=tuple(result.shape),
         dtype=result.dtype,
         kind=_kind(pruned),
-        label=f"{getattr(function, '__name__', 'term')}({', '.join(names)})",
+        label=label,
     )
     return term, constants
 
 
+def _names(function: Any, role: str) -> list[str]:
+    """Returns the names of a term's arguments."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"a {role} term must be a function with named arguments, such as `lambda "
+            f"sender: sender`; got {shown(function)}."
+        ) from None
+
+
+def _seen(names: list[str], examples: Mapping[str, Any]) -> str:
+    """Returns what a term is given, for errors: `sender.key` is float32[8]."""
+    parts = []
+    for name in names:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(examples[name]):
+            at = "".join(f".{getattr(key, 'key', key)}" for key in path)
+            parts.append(f"`{name}{at}` is {leaf.dtype}{list(leaf.shape)}")
+    return ", ".join(parts) or "it has no arguments"
+
+
 def _check_result(result: Any, role: str) -> None:
-    if not hasattr(result, "shape") or not hasattr(result, "dtype"):
+    if isinstance(result, Record):
+        raise TypeError(
+            f"a {role} term must return one array; got a record of "
+            f"{', '.join(result)}. Return one of its entries, such as "
+            f"`.{next(iter(result), 'value')}`."
+        )
+    is_number = isinstance(result, int | float | complex)
+    if not is_number and not (hasattr(result, "shape") and hasattr(result, "dtype")):
         raise ValueError(
             f"a {role} term must return one array; got {type(result).__name__}. Use "
             "one call of `propagate` an array, or concatenate them."
         )
-    if role == "score" and result.shape != ():
+    if role != "score":
+        return
+    if jnp.shape(result) != ():
         raise ValueError(
             f"a score term must return one number an edge; got shape {result.shape}. "
             "Heads belong into the leading axes: `batch_axes` counts them."
+        )
+    if jnp.issubdtype(jnp.result_type(result), jnp.complexfloating):
+        raise ValueError(
+            "a score term must return a real number; got "
+            f"{jnp.result_type(result)}. Take its real part, or its absolute value."
         )
 
 

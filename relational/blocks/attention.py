@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import jraph
 
 import relational as rl
+from relational._checks import check_count, shown
 from relational.relations import Relation, Rows
 from relational.topologies import Topology
 
@@ -74,6 +75,16 @@ class Attention(hk.Module):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        check_count("num_heads", num_heads, least=1, advice="It counts heads.")
+        if head_width is not None:
+            advice = "It counts the channels of a head."
+            check_count("head_width", head_width, least=1, advice=advice)
+        _check_terms("score", score)
+        _check_terms("message", message)
+        if tables not in ("per_head", "shared"):
+            raise ValueError(
+                f"`tables` must be 'per_head' or 'shared'; got {shown(tables)}."
+            )
         self.over = over
         self.num_heads = num_heads
         self.head_width = head_width
@@ -104,6 +115,11 @@ class Attention(hk.Module):
             converted = rl.Graph.of(graph)
             result = self(converted, dropout_rate=dropout_rate, lowering=lowering)
             return result.to_graphs_tuple()
+        if not isinstance(graph, rl.Graph):
+            raise TypeError(
+                "`graph` must be an `rl.Graph` or a `jraph.GraphsTuple`; got "
+                f"{shown(graph)}."
+            )
         said = self._say(graph, rank=graph.batch_axes)
         if listen is not None:
             return self._finish(graph, listen(said))
@@ -111,7 +127,7 @@ class Attention(hk.Module):
         if dropout_rate:
             dropout = rl.Dropout(dropout_rate, hk.next_rng_key())
         heard = rl.propagate(
-            graph.edges[self.over].topology,
+            graph.edge_set(self.over).topology,
             batch_axes=graph.batch_axes + 1,
             dropout=dropout,
             lowering=lowering,
@@ -128,7 +144,7 @@ class Attention(hk.Module):
           graph: a graph of the right shapes, with one node or more.
           length: the longest sequence.
         """
-        topology, axes = graph.edges[self.over].topology, graph.batch_axes + 1
+        topology, axes = graph.edge_set(self.over).topology, graph.batch_axes + 1
         caches = []
 
         def listen(said: Said) -> jax.Array:
@@ -202,7 +218,7 @@ class Attention(hk.Module):
         found = []
 
         def listen(said: Said) -> jax.Array:
-            found.append(_weights(graph, graph.edges[self.over], said))
+            found.append(_weights(graph, graph.edge_set(self.over), said))
             return jnp.zeros_like(said.sides["receivers"]["query"])
 
         self(graph, listen=listen)
@@ -211,7 +227,9 @@ class Attention(hk.Module):
     @hk.transparent
     def _say(self, graph: rl.Graph, rank: int) -> "Said":
         """Returns arrays and terms as `rl.propagate` takes them."""
-        edge_set = graph.edges[self.over]
+        edge_set = graph.edge_set(self.over)
+        for node_set in (edge_set.receivers, edge_set.senders):
+            _check_features(graph, node_set)
         width = graph.features(edge_set.receivers).shape[-1]
         key_width = self._key_width(width)
         receivers = {
@@ -303,13 +321,37 @@ class Attention(hk.Module):
 
     @hk.transparent
     def _finish(self, graph: rl.Graph, heard: jax.Array) -> rl.Graph:
-        receivers = graph.edges[self.over].receivers
+        receivers = graph.edge_set(self.over).receivers
         width = graph.features(receivers).shape[-1]
         joined = jnp.moveaxis(heard, -3, -2)  # [*lead, R, H, K]
         *lead, nodes, heads, key_width = joined.shape
         layer = hk.Linear(width, self.with_bias, w_init=_spread_init(), name="output")
         out = layer(joined.reshape(-1, heads * key_width)).reshape(*lead, nodes, width)
         return graph.with_features(receivers, out)
+
+
+def _check_terms(name: str, terms: Any) -> None:
+    if isinstance(terms, str) or not isinstance(terms, Sequence) or not terms:
+        raise ValueError(
+            f"`{name}` must be a list of '{CONTENT}' and names of relations, such as "
+            f"['{CONTENT}', 'offset']; got {shown(terms)}."
+        )
+    twice = [term for index, term in enumerate(terms) if term in terms[:index]]
+    if twice:
+        raise ValueError(f"`{name}` has `{twice[0]}` a second time. Remove it.")
+
+
+def _check_features(graph: rl.Graph, node_set: str) -> None:
+    """Refuses features that are not [*lead, N, D] floats."""
+    features = graph.features(node_set)
+    shape = getattr(features, "shape", None)
+    is_float = shape is not None and jnp.issubdtype(features.dtype, jnp.floating)
+    if shape is None or not is_float or len(shape) != graph.batch_axes + 2:
+        raise ValueError(
+            f"the features of the node set `{node_set}` must be floats [*lead, N, D] "
+            f"with {graph.batch_axes} leading axes (`batch_axes`); got "
+            f"{shown(features)}."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from relational._checks import check_count, shown
+
 _BASE = 10_000  # Vaswani et al. 2017, section 3.5.
 
 
@@ -33,6 +35,8 @@ class Embedding(hk.Module):
 
     def __init__(self, *, vocabulary: int, width: int, name: str | None = None) -> None:
         super().__init__(name=name)
+        check_count("vocabulary", vocabulary, least=1, advice="It counts tokens.")
+        check_count("width", width, least=1, advice="It counts channels.")
         self.vocabulary = vocabulary
         self.width = width
 
@@ -47,11 +51,21 @@ class Embedding(hk.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Returns rows times sqrt(D), [*lead, N, D], for tokens [*lead, N]."""
+        if not jnp.issubdtype(jnp.result_type(tokens), jnp.integer):
+            raise ValueError(
+                f"`tokens` must be integers, 0 to {self.vocabulary - 1}; got "
+                f"{shown(tokens)}."
+            )
         rows = jnp.take(self.table, tokens, axis=0, mode="clip")
         return rows * jnp.asarray(math.sqrt(self.width), rows.dtype)
 
     def read_out(self, features: jax.Array) -> jax.Array:
         """Returns logits [*lead, N, V] in float32: products with the table's rows."""
+        if features.shape[-1:] != (self.width,):
+            raise ValueError(
+                f"`features` must be as wide as the table, {self.width}; got shape "
+                f"{features.shape}. Read out by `hk.Linear` where widths differ."
+            )
         flat = features.reshape(-1, self.width)
         logits = jnp.dot(flat, self.table.T, preferred_element_type=jnp.float32)
         return logits.reshape(*features.shape[:-1], self.vocabulary)
@@ -71,6 +85,11 @@ def sinusoids(
     >>> sinusoids(jnp.array([1]), 8, "interleaved").round(4).tolist()[0][:4]
     [0.8414999842643738, 0.5403000116348267, 0.0997999981045723, 0.9950000047683716]
     """
+    check_count("width", width, least=0, advice="It counts channels.")
+    if layout not in ("interleaved", "halves"):
+        raise ValueError(
+            f"`layout` must be 'interleaved' or 'halves'; got {shown(layout)}."
+        )
     if width % 2:
         raise ValueError(f"`width` must be even: a sine has its cosine; got {width}.")
     pairs = width // 2

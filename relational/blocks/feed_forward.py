@@ -6,6 +6,7 @@ import haiku as hk
 import jax
 
 import relational as rl
+from relational._checks import check_count, shown
 
 ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
 
@@ -34,6 +35,12 @@ class FeedForward(hk.Module):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
+        check_count("width", width, least=1, advice="It counts channels.")
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"`activation` must be one of {', '.join(map(repr, ACTIVATIONS))}; got "
+                f"{shown(activation)}."
+            )
         self.width = width
         self.activation = activation
 

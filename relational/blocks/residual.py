@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 import relational as rl
+from relational._checks import shown
 from relational.aggregators import keep_scale
 
 _EPSILON = 1e-6  # Tensor2Tensor, layer_norm_compute.
@@ -43,6 +44,17 @@ class Residual:
     order: Literal["pre", "post"]
     node_set: str
     dropout_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.order not in ("pre", "post"):
+            raise ValueError(
+                f"`Residual.order` must be 'pre' or 'post'; got {shown(self.order)}."
+            )
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(
+                "`Residual.dropout_rate` must be from 0 to below 1; got "
+                f"{shown(self.dropout_rate)}. 0 drops nothing."
+            )
 
     def __call__(
         self,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from relational._checks import shown
 from relational.datasets.chorales import Piece
 from relational.datasets.serialisation import NUM_VOICES, START, tokens_of
 
@@ -66,9 +67,9 @@ def repeat_loss(pieces: Sequence[Piece], probability: float) -> float:
     >>> round(repeat_loss([held], 0.5), 4)  # (4 ln 47 + 32 ln 2) / 36
     1.0439
     """
-    if not 0 < probability < 1:
+    if not isinstance(probability, float | np.floating) or not 0 < probability < 1:
         raise ValueError(
-            f"`probability` must lie between 0 and 1; got {probability}. Fit it with "
+            f"`probability` must lie between 0 and 1; got {shown(probability)}. Fit it with "
             "`repeat_probability`."
         )
     num_repeated, num_changed, num_first = _repeats(pieces)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from relational._checks import is_whole, shown
 from relational.datasets.serialisation import (
     HIGHEST_PITCH,
     LOWEST_PITCH,
@@ -74,9 +75,12 @@ def write_midi(
     """
     mido = _mido()
     tokens_of(pitch)  # Checks it.
-    _check(4 <= tempo <= 1000, "tempo", "4 to 1000", tempo)
-    _check(1 <= velocity <= 127, "velocity", "1 to 127", velocity)
-    _check(0 <= program <= 127, "program", "0 to 127", program)
+    is_number = isinstance(tempo, int | float | np.number)
+    _check(is_number and 4 <= tempo <= 1000, "tempo", "4 to 1000", tempo)
+    is_loud = is_whole(velocity) and 1 <= velocity <= 127
+    _check(is_loud, "velocity", "1 to 127", velocity)
+    is_known = is_whole(program) and 0 <= program <= 127
+    _check(is_known, "program", "0 to 127", program)
     file = mido.MidiFile(type=1, ticks_per_beat=_TICKS_PER_STEP * _STEPS_PER_QUARTER)
     microseconds = mido.bpm2tempo(tempo)
     file.tracks.append(
@@ -154,6 +158,8 @@ def read_midi(path: str | os.PathLike[str]) -> Int[np.ndarray, "S 4"]:
     ValueError: '/nonexistent/prime.mid' cannot be a prime: it does not exist.
     """
     _mido()
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`path` must be the path of a file; got {shown(path)}.")
     try:
         return _read_midi(Path(path))
     except _Refusal as refusal:
@@ -340,7 +346,7 @@ def _from_the_top(notes: Sequence[_Note]) -> Int[np.ndarray, "S 4"]:
 
 def _check(is_right: bool, name: str, bounds: str, value: object) -> None:
     if not is_right:
-        raise ValueError(f"`{name}` must be {bounds}; got {value}.")
+        raise ValueError(f"`{name}` must be {bounds}; got {shown(value)}.")
 
 
 def _mido() -> Any:

@@ -8,12 +8,13 @@ Shapes: B batch, T window, S steps.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from relational._checks import check_count, is_whole, shown
 from relational.datasets.chorales import Piece
 from relational.datasets.serialisation import (
     DEFAULT_PITCH,
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 Window = dict[str, Shaped[np.ndarray, "..."]]
 
+_ADVICE = {
+    "window": "It counts tokens.",
+    "overlap": "It counts tokens.",
+    "batch_size": "It counts windows.",
+    "transpose": "It counts semitones.",
+}
 _MOST_SEED = 2**32 - 1  # Grain's own bound.
 _FOR_EVER = 2**32  # Epochs. Grain's own endless length is too long for a batch of one.
 
@@ -74,8 +81,10 @@ def training(
     import grain
 
     _check_at_least("transpose", transpose, 0)
-    if not 0 <= seed <= _MOST_SEED:
-        raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
+    if not is_whole(seed) or not 0 <= seed <= _MOST_SEED:
+        raise ValueError(
+            f"`seed` must be 0 to {_MOST_SEED}; got {shown(seed)}. It is a whole number."
+        )
     songs = _songs(pieces, window, batch_size)
 
     def draw(song: _Song, rng: np.random.Generator) -> Window:
@@ -177,6 +186,11 @@ def _songs(pieces: Sequence[Piece], window: int, batch_size: int) -> list[_Song]
     _check_at_least("batch_size", batch_size, 1)
     songs = []
     for number, piece in enumerate(pieces):
+        if not isinstance(piece, Mapping) or not {"pitch", "beat"} <= set(piece):
+            raise ValueError(
+                "`pieces` must each be a mapping with `pitch` and `beat`, as "
+                f"`datasets.load` gives them; got {shown(piece)} as piece {number}."
+            )
         tokens = tokens_of(piece["pitch"])
         beat = np.asarray(piece["beat"], np.int32)
         if beat.shape != (len(tokens) // NUM_VOICES,) or not len(beat):
@@ -218,11 +232,12 @@ def _padded(
 
 
 def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"`{name}` must be {least} or more; got {value}.")
+    check_count(name, value, least=least, advice=_ADVICE[name])
 
 
 def _check_multiple(name: str, value: int) -> None:
+    if not is_whole(value):
+        check_count(name, value, least=0, advice=_ADVICE[name])
     if value < 0 or value % NUM_VOICES:
         nearest = max(round(value / NUM_VOICES), 0) * NUM_VOICES
         raise ValueError(

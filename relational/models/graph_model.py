@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 import relational as rl
 from relational import blocks, specs
+from relational._checks import shown
 from relational.blocks.residual import dropout, norm
 from relational.models.named import relation_of, topology_of
 
@@ -72,6 +73,10 @@ def build(spec: specs.ModelSpec) -> Model:
     >>> jax.eval_shape(lambda: model.apply(params, None, inputs, is_training=False)).shape
     (2, 8, 48)
     """
+
+    if not isinstance(spec, specs.ModelSpec):
+        whole = " Give its `.model`." if isinstance(spec, specs.Spec) else ""
+        raise TypeError(f"`spec` must be a `ModelSpec`; got {shown(spec)}.{whole}")
 
     def methods() -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
         module = _GraphModel(spec)

@@ -4,6 +4,7 @@ import functools
 
 import relational as rl
 from relational import specs
+from relational._checks import shown
 from relational.relations import Relation
 from relational.topologies import And, Minus, Or, Topology
 
@@ -33,6 +34,9 @@ def topology_of(spec: specs.TopologySpec) -> Topology:
             return functools.reduce(Or, map(topology_of, parts))
         case specs.MinusSpec(parts=parts):
             return functools.reduce(Minus, map(topology_of, parts))
+    raise TypeError(
+        f"`spec` must be a `TopologySpec`, such as `CausalSpec()`; got {shown(spec)}."
+    )
 
 
 def relation_of(spec: specs.RelationSpec) -> Relation:
@@ -47,3 +51,7 @@ def relation_of(spec: specs.RelationSpec) -> Relation:
             return rl.Offset(clip=clip, limit=limit)
         case specs.DifferenceSpec(difference=attribute, clip=clip, limit=limit):
             return rl.Difference(attribute, clip=clip, limit=limit)
+    raise TypeError(
+        "`spec` must be a `RelationSpec`, such as `OffsetSpec(clip=8)`; got "
+        f"{shown(spec)}."
+    )

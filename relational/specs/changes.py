@@ -37,6 +37,15 @@ def override(spec: Spec, settings: Sequence[str]) -> Spec:
         SpecError: a setting is not understood, or the changed spec is wrong; the error
             lists all that is.
     """
+    if not isinstance(spec, Spec):
+        raise TypeError(
+            f"`spec` must be a `Spec`, as `specs.load` gives it; got {shown(spec)}."
+        )
+    if isinstance(settings, str) or not all(isinstance(one, str) for one in settings):
+        raise TypeError(
+            "`settings` must be a list of texts, such as ['training.steps=200']; got "
+            f"{shown(settings)}."
+        )
     document = Document(data=plain(spec, with_defaults=True))
     for setting in settings:
         try:
@@ -57,6 +66,9 @@ def difference(before: Spec, after: Spec) -> list[str]:
     >>> difference(load("transformer"), load("music_transformer"))[0]
     '+ model.edges.self.relations.offset: {limit: 512}'
     """
+    for name, value in (("before", before), ("after", after)):
+        if not isinstance(value, Spec):
+            raise TypeError(f"`{name}` must be a `Spec`; got {shown(value)}.")
     fields = [name for name in fields_of(Spec) if name not in _LABELS]
     return [
         line

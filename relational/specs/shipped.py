@@ -4,7 +4,7 @@ import importlib.resources
 import os
 import pathlib
 
-from relational.specs.problems import Problem, SpecError, suggestion
+from relational.specs.problems import Problem, SpecError, shown, suggestion
 from relational.specs.reader import loads
 from relational.specs.spec import Spec
 from relational.specs.writer import dumps
@@ -34,6 +34,11 @@ def load(path_or_name: str | os.PathLike[str]) -> Spec:
         SpecError: it cannot be read, or something is wrong with it; the error lists all
             that is.
     """
+    if not isinstance(path_or_name, str | os.PathLike):
+        raise TypeError(
+            "`path_or_name` must be a path or one of `specs.names()`; got "
+            f"{shown(path_or_name)}."
+        )
     name = os.fspath(path_or_name)
     if isinstance(path_or_name, str) and name in names():
         folder = importlib.resources.files("relational.specs") / "library"

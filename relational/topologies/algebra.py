@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational import _pytrees
+from relational._checks import shown
 from relational.topologies.base import Data, End, Listed, Tile, Topology
 
 
@@ -28,7 +29,16 @@ class _Composed(Topology):
         for side in (self.left, self.right):
             if not isinstance(side, Topology):
                 raise TypeError(
-                    f"both sides of a set operation must be topologies; got {side!r}."
+                    "both sides of a set operation must be topologies; got "
+                    f"{shown(side)}."
+                )
+        names = ("receivers", "senders")
+        counts = zip(names, self.left.counts(), self.right.counts(), strict=True)
+        for name, left, right in counts:
+            if None not in (left, right) and left != right:
+                raise ValueError(
+                    f"both sides of a set operation must be of the same nodes; got "
+                    f"{left} {name} in {self.left} and {right} in {self.right}."
                 )
 
     def _admits(self, index: int, receiver: End, sender: End, context: Any) -> Any:

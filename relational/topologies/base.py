@@ -19,6 +19,10 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
+from relational._checks import check_count
+
+_MOST_PAIRS = 2**30  # Of a whole matrix: beyond, it takes many GiB.
+
 
 class Tile(enum.IntEnum):
     """What a rectangle of receivers x senders holds: no edge, some, or all."""
@@ -198,8 +202,18 @@ class Topology(abc.ABC):
     def mask(
         self, num_receivers: int | None = None, num_senders: int | None = None
     ) -> Bool[np.ndarray, "*lead R S"]:
-        """Returns the whole adjacency matrix; for pictures and small graphs."""
+        """Returns the whole adjacency matrix; for pictures and small graphs.
+
+        Raises:
+          ValueError: if counts are missing, or there are more than 2^30 pairs.
+        """
         receivers, senders = self.sizes(num_receivers, num_senders)
+        if receivers * senders > _MOST_PAIRS:
+            raise ValueError(
+                f"a matrix must have at most {_MOST_PAIRS:,} pairs; got {receivers:,} "
+                f"receivers x {senders:,} senders. Ask for fewer nodes, or for "
+                "`degrees` or `tiles`."
+            )
         found = self.contains(np.arange(receivers)[:, None], np.arange(senders)[None])
         found = np.asarray(found)
         return np.broadcast_to(found, (*found.shape[:-2], receivers, senders))
@@ -209,6 +223,16 @@ class Topology(abc.ABC):
     ) -> tuple[int, int]:
         """Returns both counts: what is given, what is known, one for both sides."""
         known = self.counts()
+        given = {"num_receivers": num_receivers, "num_senders": num_senders}
+        for (name, count), own in zip(given.items(), known, strict=True):
+            if count is None:
+                continue
+            check_count(name, count, least=0, advice="It counts nodes.")
+            if own not in (None, count):
+                raise ValueError(
+                    f"`{name}` must be {own}, as many as {self} was made for; got "
+                    f"{count}. Leave it out."
+                )
         receivers = num_receivers if num_receivers is not None else known[0]
         senders = num_senders if num_senders is not None else known[1]
         if receivers is None and senders is None:
@@ -303,6 +327,7 @@ class Topology(abc.ABC):
                [2, 1, 0],
                [2, 2, 1]])
         """
+        check_count("block", block, least=1, advice="It counts nodes.")
         receivers, senders = self.sizes(num_receivers, num_senders)
         return np.array(
             [

@@ -14,6 +14,7 @@ import jraph
 import numpy as np
 
 from relational import _pytrees
+from relational._checks import check_count, shown
 from relational.topologies.base import End, Listed, Tile, Topology
 
 
@@ -51,7 +52,7 @@ class Edges(Topology):
         for side in ("senders", "receivers"):
             value = getattr(self, side)
             if not isinstance(value, jax.Array):
-                value = np.asarray(value)
+                value = _listed(side, value)
                 if not value.size:
                     value = value.astype(np.int64)  # As NumPy has other lists.
             object.__setattr__(self, side, value)
@@ -65,6 +66,10 @@ class Edges(Topology):
                 "`Edges.senders` and `Edges.receivers` must have one shape [E] or "
                 f"[*lead, E]; got {self.senders.shape} and {self.receivers.shape}."
             )
+        for name in ("num_receivers", "num_senders"):
+            count = getattr(self, name)
+            if count is not None:
+                check_count(f"Edges.{name}", count, least=0, advice="It counts nodes.")
         if self.num_senders is None:
             object.__setattr__(self, "num_senders", self.num_receivers)
         self.check(self.num_receivers, self.num_senders)
@@ -72,6 +77,11 @@ class Edges(Topology):
     @classmethod
     def of(cls, graph: jraph.GraphsTuple) -> "Edges":
         """Returns the edges of a `jraph.GraphsTuple` (one graph or a batch)."""
+        if not isinstance(graph, jraph.GraphsTuple):
+            raise TypeError(
+                f"`graph` must be a `jraph.GraphsTuple`; got {shown(graph)}. Give lists "
+                "of nodes to `rl.Edges(senders, receivers)`."
+            )
         if graph.senders is None or graph.receivers is None:
             raise ValueError(
                 "`graph.senders` and `graph.receivers` must be arrays; got None. A "
@@ -94,8 +104,9 @@ class Edges(Topology):
             flat = np.asarray(indices).reshape(-1)
             wrong = np.flatnonzero((flat < 0) | (flat >= count))
             if wrong.size:
+                bounds = f"from 0 to {count - 1}" if count else "absent without nodes"
                 raise ValueError(
-                    f"`Edges.{side}[{wrong[0]}]` must be from 0 to {count - 1}; got "
+                    f"`Edges.{side}[{wrong[0]}]` must be {bounds}; got "
                     f"{flat[wrong[0]]}. {wrong.size} of {flat.size} edges are out of "
                     "range."
                 )
@@ -140,3 +151,13 @@ class Edges(Topology):
 
     def __str__(self) -> str:
         return f"Edges({self.senders.shape[-1]} edges)"
+
+
+def _listed(side: str, indices: Any) -> Any:
+    try:
+        return np.asarray(indices)
+    except ValueError:
+        raise ValueError(
+            f"`Edges.{side}` must be one list of integers; got lists of several "
+            "lengths. A graph of a batch with fewer edges is given by itself."
+        ) from None

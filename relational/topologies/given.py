@@ -9,9 +9,12 @@ Shapes: *lead the leading axes of `propagate`, each full or 1; R receivers, S se
 import dataclasses
 from typing import Any
 
+import jax
+import numpy as np
 from jaxtyping import Array, Int
 
 from relational import _pytrees
+from relational._checks import shown
 from relational.topologies.base import Data, End, Tile, Topology
 from relational.topologies.intervals import Complete
 
@@ -55,6 +58,12 @@ class SameSegment(_Given):
     ids: Int[Array, "*lead R"]
     sender_ids: Int[Array, "*lead S"] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("ids", "sender_ids"):
+            if name == "ids" or self.sender_ids is not None:
+                ids = _integers(f"SameSegment.{name}", getattr(self, name), rank=1)
+                object.__setattr__(self, name, ids)
+
     def data(self) -> Data:
         senders = self.ids if self.sender_ids is None else self.sender_ids
         return Data(receiver=self.ids, sender=senders)
@@ -90,6 +99,12 @@ class Lengths(_Given):
     receivers: Int[Array, "*lead"] | None = None
     senders: Int[Array, "*lead"] | None = None
 
+    def __post_init__(self) -> None:
+        for side in ("receivers", "senders"):
+            if getattr(self, side) is not None:
+                bound = _integers(f"Lengths.{side}", getattr(self, side), rank=0)
+                object.__setattr__(self, side, bound)
+
     def data(self) -> Data:
         given = (self.receivers, self.senders)
         return Data(context=tuple(side for side in given if side is not None))
@@ -106,3 +121,17 @@ class Lengths(_Given):
     def __str__(self) -> str:
         sides = {"receivers": self.receivers, "senders": self.senders}
         return f"Lengths({', '.join(k for k, v in sides.items() if v is not None)})"
+
+
+def _integers(name: str, value: Any, rank: int) -> Any:
+    """Returns integers as an array, or says what should have been given."""
+    wanted = "[*lead, N], a segment a node" if rank else "[*lead], a count a graph"
+    array = value
+    if not hasattr(value, "dtype"):
+        try:
+            array = np.asarray(value)
+        except ValueError:  # Lists of several lengths.
+            array = np.zeros(())
+    if not jax.numpy.issubdtype(array.dtype, np.integer) or array.ndim < rank:
+        raise ValueError(f"`{name}` must be integers {wanted}; got {shown(value)}.")
+    return array

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from relational import _pytrees
+from relational._checks import check_count
 from relational.topologies.base import End, Tile, Topology
 
 _NO_END = 2**30  # Beyond any position; int32 differences still fit.
@@ -149,17 +150,18 @@ class Band(_Interval):
 
     def __post_init__(self) -> None:
         for name in ("before", "after"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"`Band.{name}` must be 0 or more; got {getattr(self, name)}. "
-                    "0 leaves none on that side."
-                )
+            check_count(
+                f"Band.{name}",
+                getattr(self, name),
+                least=0,
+                advice="0 leaves none on that side.",
+            )
 
     def first(self, receiver: Any) -> Any:
-        return receiver - self.before
+        return receiver - min(self.before, _NO_END)
 
     def stop(self, receiver: Any) -> Any:
-        return receiver + self.after + 1
+        return receiver + (min(self.after, _NO_END) + 1)
 
     def ahead(self) -> int | None:
         return self.after
@@ -190,21 +192,21 @@ class Blocks(_Interval):
     before: int = 1
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(
-                f"`Blocks.size` must be 1 or more; got {self.size}. It counts nodes."
-            )
-        if self.before < 0:
-            raise ValueError(
-                f"`Blocks.before` must be 0 or more; got {self.before}. 0 leaves each "
-                "block to itself."
-            )
+        check_count("Blocks.size", self.size, least=1, advice="It counts nodes.")
+        check_count(
+            "Blocks.before",
+            self.before,
+            least=0,
+            advice="0 leaves each block to itself.",
+        )
 
     def first(self, receiver: Any) -> Any:
-        return (receiver // self.size - self.before) * self.size
+        size = min(self.size, _NO_END)
+        return receiver // size * size - min(self.before * size, _NO_END)
 
     def stop(self, receiver: Any) -> Any:
-        return (receiver // self.size + 1) * self.size
+        size = min(self.size, _NO_END)
+        return receiver // size * size + size
 
     def ahead(self) -> int | None:
         return self.size - 1

@@ -1,0 +1,58 @@
+"""Checks that many constructors and calls share, in the words of all our errors.
+
+Each names the argument, what must hold, what came, and what to do.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def check_count(name: str, value: object, *, least: int, advice: str) -> None:
+    """Raises a ValueError unless `value` is a whole number of at least `least`.
+
+    >>> check_count("Band.before", 1.5, least=0, advice="It counts nodes.")
+    Traceback (most recent call last):
+    ...
+    ValueError: `Band.before` must be a whole number; got 1.5. It counts nodes.
+    """
+    if not is_whole(value):
+        raise ValueError(
+            f"`{name}` must be a whole number; got {shown(value)}. {advice}"
+        )
+    if value < least:  # type: ignore[operator]  # A number, as was just seen.
+        raise ValueError(f"`{name}` must be {least} or more; got {value}. {advice}")
+
+
+def is_whole(value: object) -> bool:
+    """Says whether a value is a whole number of Python or NumPy, and no boolean."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_array(name: str, leaf: Any, advice: str) -> None:
+    """Raises a ValueError unless a leaf is an array, or a number, that JAX can hold."""
+    try:
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        is_held = jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)
+        is_held = is_held or jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    except (TypeError, ValueError):
+        is_held = False
+    if not is_held:
+        raise ValueError(f"`{name}` must be an array; got {shown(leaf)}. {advice}")
+
+
+def shown(value: object) -> str:
+    """Returns a value as an error repeats it: in one line, shortened.
+
+    >>> shown("a"), shown(3), shown([0.5] * 1000), shown(np.zeros((2, 3)))
+    ("'a'", '3', 'a list', 'an array of float64 [2, 3]')
+    """
+    if isinstance(value, jax.Array | np.ndarray):
+        return f"an array of {value.dtype} {list(value.shape)}"
+    text = repr(value)
+    if len(text) <= 60 and text.isprintable():
+        return text
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
