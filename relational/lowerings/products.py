@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend import core
 
 
@@ -46,7 +45,8 @@ def _evaluate(jaxpr: core.Jaxpr, constants: Any, *args: Any) -> list[Any]:
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
         if _is_transposed(equation):
-            found = [_turned(*inputs, equation.params)]
+            left, right = inputs
+            found = [_turned(left, right, equation.params)]
         elif equation.primitive.name == "jit":
             inner = equation.params["jaxpr"]
             found = _evaluate(inner.jaxpr, inner.consts, *inputs)
@@ -63,7 +63,7 @@ def _is_transposed(equation: core.JaxprEqn) -> bool:
     if equation.primitive is not jax.lax.dot_general_p:
         return False
     dimensions = equation.params["dimension_numbers"]
-    ranks = [atom.aval.ndim for atom in equation.invars]
+    ranks = [len(atom.aval.shape) for atom in equation.invars]  # type: ignore[attr-defined]  # Arrays.
     return dimensions == (((0,), (0,)), ((), ())) and ranks == [2, 2]
 
 

@@ -87,13 +87,112 @@ def test_terms_close_over_arrays_of_any_type(lowering):
     np.testing.assert_allclose(found[0], eager, rtol=1e-5)
 
 
-@each_lowering
-def test_an_exported_program_gives_the_same(lowering):
-    program = jax.jit(lambda x, rows: attend(x, rows, lowering))
-    loaded = jax.export.deserialize(jax.export.export(program)(X, ROWS).serialize())
-    np.testing.assert_allclose(
-        loaded.call(X, ROWS), attend(X, ROWS, lowering), atol=1e-6
+def hear_all_kinds(lowering):
+    """Returns a function of a float, a table, integers and a key, and its arguments.
+
+    Its terms close over integers and a key that are arguments too.
+    """
+
+    def total(x, rows, pitch, key):
+        order, noise = jnp.argsort(pitch)[:4], jax.random.fold_in(key, 1)
+
+        def message(sender):
+            return sender.x[order % 4] + jax.random.uniform(noise, (4,))
+
+        heard = rl.propagate(
+            rl.Causal(),
+            receivers={"x": x, "pitch": pitch},
+            senders={"x": x, "pitch": pitch},
+            relations={"pitch": rl.Difference("pitch", clip=2).rows(key=rows)},
+            score=[
+                lambda receiver, sender: rl.dot(receiver.x, sender.x),
+                lambda receiver, pitch: rl.dot(receiver.x, pitch.key),
+            ],
+            message=message,
+            aggregator=rl.Softmax(),
+            dropout=rl.Dropout(0.3, key),
+            lowering=lowering,
+        )
+        return jnp.sin(heard).sum()
+
+    return total, (X, ROWS, jnp.arange(9) * 2 % 7, jax.random.key(3))
+
+
+OTHERS = (2 * X, ROWS[::-1], (jnp.arange(9) * 4 + 1) % 7, jax.random.key(4))
+
+
+def assert_close(found, wanted):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5),
+        found,
+        wanted,
     )
+
+
+@pytest.mark.parametrize("batched", [(0, 1, 2, 3), (0,), (1, 3), (2,)], ids=str)
+@each_lowering
+def test_an_outer_vmap_batches_any_of_the_arguments(lowering, batched):
+    total, arguments = hear_all_kinds(lowering)
+    both = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+    mixed = [
+        OTHERS[at] if at in batched else argument
+        for at, argument in enumerate(arguments)
+    ]
+    wanted = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), both(*arguments), both(*mixed)
+    )
+    stacked = [
+        jnp.stack([argument, other]) if at in batched else argument
+        for at, (argument, other) in enumerate(zip(arguments, mixed, strict=True))
+    ]
+    axes = tuple(0 if at in batched else None for at in range(4))
+    assert_close(jax.jit(jax.vmap(both, axes))(*stacked), wanted)
+
+    def summed(x, rows):
+        return jax.vmap(total, axes)(x, rows, *stacked[2:]).sum()
+
+    value, slopes = jax.jit(jax.value_and_grad(summed, argnums=(0, 1)))(*stacked[:2])
+    assert_close(value, wanted[0].sum())
+    for at, slope in enumerate(slopes):
+        assert_close(slope, wanted[1][at] if at in batched else wanted[1][at].sum(0))
+
+
+@each_lowering
+def test_checkpoint_and_scan_give_the_gradients_of_a_loop(lowering):
+    total, (x, rows, pitch, key) = hear_all_kinds(lowering)
+    keys = jnp.stack([key, OTHERS[3]])
+
+    def step(x, pitch_and_key):
+        drawn, key = pitch_and_key
+        return x + jax.checkpoint(total)(x, rows, drawn, key) / 10, None
+
+    pitches = jnp.stack([pitch, OTHERS[2]])
+
+    def scanned(x):
+        return jax.lax.scan(step, x, (pitches, keys))[0].sum()
+
+    def looped(x):
+        for drawn, key in zip(pitches, keys, strict=True):
+            x = x + total(x, rows, drawn, key) / 10
+        return x.sum()
+
+    wanted = jax.jit(jax.value_and_grad(looped))(x)
+    assert_close(jax.jit(jax.value_and_grad(scanned))(x), wanted)
+
+
+@each_lowering
+def test_an_exported_program_gives_the_same_values_and_gradients(lowering):
+    total, (x, rows, pitch, key) = hear_all_kinds(lowering)
+
+    def of_data(x, rows, pitch, key_data):
+        return total(x, rows, pitch, jax.random.wrap_key_data(key_data))
+
+    arguments = (x, rows, pitch, jax.random.key_data(key))
+    program = jax.export.export(jax.jit(of_data))(*arguments)
+    loaded = jax.export.deserialize(program.serialize(vjp_order=1))
+    both = jax.value_and_grad(loaded.call, argnums=(0, 1))
+    wanted = jax.jit(jax.value_and_grad(of_data, argnums=(0, 1)))(*arguments)
+    assert_close(jax.jit(both)(*arguments), wanted)
 
 
 def test_topologies_pass_through_jit_as_arguments():

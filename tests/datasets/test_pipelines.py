@@ -115,7 +115,6 @@ def test_a_batch_may_be_one_window(pieces):
     assert next(_batches(pieces, batch_size=1))["token"].shape == (1, 32)
 
 
-
 @settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=6),
