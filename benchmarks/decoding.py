@@ -24,7 +24,7 @@ from relational.models.tasks import NextToken
 _SPECS = {"global": "music_transformer", "local": "music_transformer_local"}
 _CHUNK = 64  # Tokens that are timed together.
 # The position, the token before it, and the pitch before it, of one sequence.
-_FIRST = tuple(np.array([value], np.int32) for value in (0, 0, 60))
+_FIRST = tuple(jnp.array([value], jnp.int32) for value in (0, 0, 60))
 
 
 def main(
