@@ -81,6 +81,11 @@ def start(topology: Topology, senders: Any, *, length: int, batch_axes: int) -> 
             f"`batch_axes` must be 1 or more for stepping; got {batch_axes}. The first "
             "leading axis is the batch of sequences; give a batch of one."
         )
+    if length < 1:
+        raise ValueError(
+            f"`length` must be 1 or more; got {length}. It counts the nodes of the "
+            "longest sequence."
+        )
     ahead = first_edge_from_later(topology, length)
     if ahead is not None:
         raise ValueError(
@@ -114,10 +119,11 @@ def prefill(cache: Cache, senders: Any, lengths: jax.Array | None = None) -> Cac
     >>> rl.prefill(cache, notes).senders.tolist()
     [[1.0, 5.0, 3.0]]
     """
-    count = jax.tree.leaves(senders)[0].shape[cache.batch_axes]
+    count = _count_nodes(cache, senders)
     batch = cache.positions.shape[0]
     if lengths is None:
         lengths = jnp.full(batch, count, jnp.int32)
+    _check_integers("lengths", lengths, batch)
     slot = jnp.arange(cache.slots)[None]
     # The latest node below the length that falls into each slot; negative if none.
     newest = lengths[:, None] - 1 - (lengths[:, None] - 1 - slot) % cache.slots
@@ -132,6 +138,44 @@ def prefill(cache: Cache, senders: Any, lengths: jax.Array | None = None) -> Cac
     positions = jnp.where(newest >= 0, newest, _EMPTY)
     filled = jax.tree.map(take, cache.senders, senders)
     return dataclasses.replace(cache, senders=filled, positions=positions)
+
+
+def _count_nodes(cache: Cache, senders: Any) -> int:
+    """Returns how many nodes `senders` holds, if they are like those of the cache."""
+    ours, theirs = jax.tree.structure(cache.senders), jax.tree.structure(senders)
+    if ours != theirs:  # type: ignore[operator]  # The stub has no `!=`.
+        raise ValueError(
+            "`senders` must be the pytree that the cache was started with, "
+            f"{ours}; got {theirs}."
+        )
+    axes = cache.batch_axes
+    counts = set()
+    paths = jax.tree_util.tree_leaves_with_path(senders)
+    for (path, leaf), held in zip(paths, jax.tree.leaves(cache.senders), strict=True):
+        wanted = (*held.shape[:axes], "nodes", *held.shape[axes + 1 :])
+        shape = jnp.shape(leaf)
+        rest = (*shape[:axes], "nodes", *shape[axes + 1 :])
+        if len(shape) != held.ndim or rest != wanted:
+            sizes = ", ".join(map(str, wanted))
+            raise ValueError(
+                f"`senders{jax.tree_util.keystr(path)}` must be [{sizes}], as the cache "
+                f"was started with; got {list(shape)}."
+            )
+        counts.add(shape[axes])
+    if len(counts) != 1:
+        raise ValueError(
+            f"`senders` must hold as many nodes in every array; got {sorted(counts)}."
+        )
+    return int(counts.pop())
+
+
+def _check_integers(name: str, value: Any, batch: int) -> None:
+    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if shape != (batch,) or not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(
+            f"`{name}` must be integers [{batch}], one a sequence; got {dtype} "
+            f"{list(shape)}."
+        )
 
 
 def _at_nodes(index: jax.Array, rank: int, batch_axes: int) -> jax.Array:
@@ -177,6 +221,13 @@ def step(
     [[6.0]]
     [[9.0]]
     """
+    count = _count_nodes(cache, senders)
+    if count != 1:
+        raise ValueError(
+            f"`senders` must hold one node; got {count}. Take one step a node, or use "
+            "`prefill` for a prime."
+        )
+    _check_integers("position", position, cache.positions.shape[0])
     cache = _append(cache, position, senders)
     ones = (1,) * (cache.batch_axes - 1)
     problem, operands = bind(

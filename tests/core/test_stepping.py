@@ -102,3 +102,57 @@ def test_a_topology_that_hears_later_nodes_has_no_step(topology, words):
 def test_stepping_needs_a_batch_axis():
     with pytest.raises(ValueError, match="`batch_axes` must be 1 or more for stepping"):
         rl.start(rl.Causal(), KEY[0, 0], length=LENGTH, batch_axes=0)
+
+
+NODE = jax.ShapeDtypeStruct((2, 1, 3), "float32")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: rl.start(rl.Causal(), NODE, length=0, batch_axes=1),
+            "`length` must be 1 or more; got 0",
+        ),
+        (
+            lambda: rl.prefill(cache(), jnp.ones([2, 5, 4])),
+            r"`senders` must be \[2, nodes, 3\], as .* started with; got \[2, 5, 4\]",
+        ),
+        (
+            lambda: rl.prefill(cache(), {"note": jnp.ones([2, 5, 3])}),
+            "`senders` must be the pytree that the cache was started with",
+        ),
+        (
+            lambda: rl.prefill(cache(), jnp.ones([2, 5, 3]), jnp.ones(2)),
+            r"`lengths` must be integers \[2\], one a sequence; got float32 \[2\]",
+        ),
+        (
+            lambda: step(jnp.array([0, 0]), jnp.ones([2, 2, 3])),
+            "`senders` must hold one node; got 2",
+        ),
+        (
+            lambda: step(jnp.array([0, 0]), jnp.ones([2, 1, 4])),
+            r"`senders` must be \[2, nodes, 3\]",
+        ),
+        (
+            lambda: step(0, jnp.ones([2, 1, 3])),
+            r"`position` must be integers \[2\], one a sequence; got int32 \[\]",
+        ),
+        (
+            lambda: step(jnp.array([0.0, 1.0]), jnp.ones([2, 1, 3])),
+            r"`position` must be integers \[2\], one a sequence; got float32 \[2\]",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_cache_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def cache():
+    return rl.start(rl.Causal(), NODE, length=7, batch_axes=1)
+
+
+def step(position, senders):
+    terms = {"message": lambda sender: sender, "aggregator": rl.Sum()}
+    return rl.step(cache(), position, senders=senders, **terms)
