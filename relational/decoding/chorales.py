@@ -117,7 +117,7 @@ def compose(
                 "pitch": jnp.full(count, DEFAULT_PITCH, jnp.int32),
                 "first_beat": jnp.full(count, beat, jnp.int32),
             },
-            seed=(seed + part.number) % 2**32,
+            seed=(seed + part.number) % 2**32 if part.number else seed,
             how=how,
             forbidden=forbidden,
         )
