@@ -442,6 +442,8 @@ def _examples(
     def strip(tree: Any, axes: int) -> Any:
         def one(leaf: Any) -> jax.ShapeDtypeStruct:
             dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.asarray(leaf).dtype
+            if isinstance(dtype, np.dtype):  # A key's is not. NumPy has wider ones.
+                dtype = jax.dtypes.canonicalize_dtype(dtype)
             return jax.ShapeDtypeStruct(jnp.shape(leaf)[axes:], dtype)
 
         return jax.tree.map(one, tree)
