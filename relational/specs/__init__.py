@@ -40,6 +40,7 @@ from relational.specs.topology import SelfSpec as SelfSpec
 from relational.specs.topology import TopologySpec as TopologySpec
 from relational.specs.training import AdamSpec as AdamSpec
 from relational.specs.training import AdamWSpec as AdamWSpec
+from relational.specs.training import MuonSpec as MuonSpec
 from relational.specs.training import OptimizerSpec as OptimizerSpec
 from relational.specs.training import TrainingSpec as TrainingSpec
 from relational.specs.writer import dumps as dumps

@@ -37,10 +37,35 @@ class AdamWSpec:
     """Share of the weights, times the rate, that a step takes away."""
 
 
-OPTIMIZERS: dict[str, type] = {"adam": AdamSpec, "adamw": AdamWSpec}
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class MuonSpec:
+    """Muon (Jordan et al. 2024) for the matrices of dense layers, Adam for all else.
+
+    Muon's updates have the root mean square of Adam's, 0.2 of the rate, as Liu et al.
+    (2025, "Muon is Scalable for LLM Training", equation 4) propose, so that one rate
+    serves both.
+    """
+
+    beta: Probability = 0.95
+    """Muon's decay of the mean of gradients."""
+    weight_decay: Amount = 0.01
+    """Share of the matrices, times the rate, that a step takes away."""
+    b1: Probability = 0.9
+    """Adam's decay of the mean of gradients."""
+    b2: Probability = 0.98
+    """Adam's decay of the mean of squared gradients."""
+    eps: Rate = 1e-9
+    """Added to the root of Adam's second mean."""
+
+
+OPTIMIZERS: dict[str, type] = {
+    "adam": AdamSpec,
+    "adamw": AdamWSpec,
+    "muon": MuonSpec,
+}
 """The names of optimisers in files."""
 
-OptimizerSpec: TypeAlias = Annotated[AdamSpec | AdamWSpec, Kinds(OPTIMIZERS)]
+OptimizerSpec: TypeAlias = Annotated[AdamSpec | AdamWSpec | MuonSpec, Kinds(OPTIMIZERS)]
 """An optimiser."""
 
 

@@ -17,6 +17,7 @@ from relational.specs import (
     AdamSpec,
     AdamWSpec,
     ConstantSpec,
+    MuonSpec,
     TrainingSpec,
     WarmupCosineSpec,
     WarmupRsqrtSpec,
@@ -95,6 +96,31 @@ def _(spec: AdamWSpec, schedule: Callable[[Any], Rate]) -> optax.GradientTransfo
         eps=spec.eps,
         weight_decay=spec.weight_decay,
     )
+
+
+@_transformation.register
+def _(spec: MuonSpec, schedule: Callable[[Any], Rate]) -> optax.GradientTransformation:
+    muon = optax.contrib.muon(
+        schedule,
+        beta=spec.beta,
+        weight_decay=spec.weight_decay,
+        consistent_rms=_RMS_OF_ADAM,
+    )
+    adam = optax.adam(schedule, b1=spec.b1, b2=spec.b2, eps=spec.eps)
+    return optax.partition({"muon": muon, "adam": adam}, _by_kind)
+
+
+_RMS_OF_ADAM = 0.2  # Root mean square of Adam's updates, as Liu et al. (2025) found it.
+
+
+def _by_kind(params: Any) -> Any:
+    """Names the optimiser of each leaf: a dense layer's matrix is called `w`."""
+
+    def kind(path: Any, leaf: Any) -> str:
+        is_dense = leaf.ndim == 2 and getattr(path[-1], "key", None) == "w"
+        return "muon" if is_dense else "adam"
+
+    return jax.tree_util.tree_map_with_path(kind, params)
 
 
 @functools.singledispatch

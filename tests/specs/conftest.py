@@ -69,6 +69,7 @@ SCHEDULES = st.one_of(
 OPTIMIZERS = st.one_of(
     st.builds(specs.AdamSpec, b1=_PROBABILITIES, eps=_RATES),
     st.builds(specs.AdamWSpec, b2=_PROBABILITIES, weight_decay=_PROBABILITIES),
+    st.builds(specs.MuonSpec, beta=_PROBABILITIES, weight_decay=_PROBABILITIES),
 )
 TRAININGS = st.builds(
     specs.TrainingSpec,

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from relational.specs import (
     AdamSpec,
     AdamWSpec,
     ConstantSpec,
+    MuonSpec,
     TrainingSpec,
     WarmupCosineSpec,
     WarmupRsqrtSpec,
@@ -65,6 +67,32 @@ def test_weight_decay_shrinks_a_weight_without_gradient():
         jnp.array(0.0), transformation.init(weight), weight
     )
     assert float(change) == pytest.approx(-0.1)
+
+
+def test_muon_turns_the_gradient_of_a_dense_layer_and_scales_it_as_adam():
+    spec = _spec(optimizer=MuonSpec(weight_decay=0), schedule=ConstantSpec(rate=0.1))
+    gradient = np.random.default_rng(0).normal(size=(48, 16)).astype(np.float32)
+    params = {"linear": {"w": jnp.zeros((48, 16)), "b": jnp.zeros(16)}}
+    given = {"linear": {"w": jnp.asarray(gradient), "b": jnp.full(16, 0.5)}}
+    transformation = optimiser(spec)
+    change, _ = transformation.update(given, transformation.init(params), params)
+    change = change["linear"]
+    np.testing.assert_allclose(change["b"], -0.1, rtol=1e-5)  # Adam's sign.
+    # Singular vectors stay, singular values become equal: U S V to about U V.
+    left, _, right = np.linalg.svd(gradient, full_matrices=False)
+    singular = np.diag(left.T @ change["w"] @ right.T) / -0.1
+    # Five steps of Newton-Schulz bring them near one; times 0.2 sqrt(48).
+    assert np.abs(singular / (0.2 * 48**0.5) - 1).max() < 0.4
+    assert np.sqrt(np.square(change["w"]).mean()) == pytest.approx(0.02, rel=0.25)
+
+
+def test_muon_leaves_tables_to_adam():
+    spec = _spec(optimizer=MuonSpec(), schedule=ConstantSpec(rate=0.1))
+    params = {"embed": {"table": jnp.ones((9, 4))}, "attention": {"w": jnp.ones(3)}}
+    transformation = optimiser(spec)
+    change, _ = transformation.update(params, transformation.init(params), params)
+    for leaf in jax.tree.leaves(change):
+        np.testing.assert_allclose(leaf, -0.1, rtol=1e-5)
 
 
 def test_unknown_schedule_is_refused_in_words():

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from relational.specs import MuonSpec
 from relational.training import Interrupted, load, read_metrics, train
 from relational.training import steps as steps_module
 
@@ -18,6 +19,7 @@ _CASES = {
     "plain": {},
     "accumulated": {"accumulate": 3},
     "bfloat16": {"precision": "bfloat16"},
+    "muon": {"optimizer": MuonSpec()},
 }
 
 
