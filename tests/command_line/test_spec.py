@@ -31,6 +31,12 @@ def test_the_version_is_printed() -> None:
     assert _printed("--version").startswith("relational-nets ")
 
 
+def test_the_module_is_the_command_line() -> None:
+    module = [sys.executable, "-m", "relational", "--version"]
+    printed = subprocess.run(module, capture_output=True, text=True, check=True)
+    assert printed.stdout == _printed("--version")
+
+
 def test_all_shipped_specs_are_listed() -> None:
     printed = _printed("spec", "list")
     assert all(name in printed for name in specs.names())
