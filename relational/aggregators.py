@@ -158,11 +158,14 @@ class _Extreme(Aggregator):
 
     def lift(self, score: Any, message: Any, shift: Any) -> Sums:
         del score
-        chosen = (message == shift).astype(message.dtype)
-        return {"count": chosen, "message": chosen * message}
+        chosen = (message == shift) | jnp.isnan(message)
+        return {
+            "count": chosen.astype(message.dtype),
+            "message": jnp.where(chosen, message, 0),
+        }
 
     def reshift(self, sums: Sums, old: Any, new: Any) -> Sums:
-        kept = old == new
+        kept = (old == new) | jnp.isnan(new)  # What is not a number stays so.
         return {name: jnp.where(kept, value, 0) for name, value in sums.items()}
 
     def finish(self, sums: Sums, shift: Any) -> Any:
@@ -236,7 +239,7 @@ class LogSumExp(Aggregator):
         return {"sum": sums["sum"] * jnp.exp(old - new)}
 
     def finish(self, sums: Sums, shift: Any) -> Any:
-        heard = sums["sum"] > 0
+        heard = sums["sum"] != 0
         value = jnp.log(jnp.where(heard, sums["sum"], 1)) + shift
         return jnp.where(heard, value, jnp.asarray(self.unreached, value.dtype))
 
@@ -280,7 +283,7 @@ class Std(Aggregator):
         count = jnp.maximum(sums["count"], 1)
         mean = sums["first"] / count
         variance = sums["second"] / count - mean * mean
-        spread = variance > 0
+        spread = ~(variance <= 0)  # And where it is not a number.
         return jnp.where(spread, jnp.sqrt(jnp.where(spread, variance, 1)), 0)
 
 
@@ -338,7 +341,7 @@ def _spread(weight: Any, message: Any) -> Any:
 
 def _ratio(value: Any, total: Any) -> Any:
     """Returns value / total, and zero with zero gradient where the total is zero."""
-    heard = total > 0
+    heard = total != 0  # A total that is not a number was heard, and says so.
     safe = jnp.where(heard, total, 1)
     return jnp.where(_spread(heard, value), value / _spread(safe, value), 0)
 

@@ -155,7 +155,7 @@ class Tile:
                 receiver.position,
                 sender.position,
             ).astype(weight.dtype)
-        message = self._contract(spoken)
+        message = self._contract(spoken, mask)
         sums = {"total": weight.sum(axis=1), "message": message}
         return Part(shift, sums, _heard(mask, self.shape))
 
@@ -303,17 +303,19 @@ class Tile:
         sender = self.operands.sender.leaves[at_sender].astype(jnp.int32)
         return receiver, sender, span
 
-    def _contract(self, weight: Any) -> Any:
+    def _contract(self, weight: Any, mask: Any) -> Any:
         """Returns the sum over senders of weight * message, [R, F], term by term."""
         constants = self.operands.shared.message
         total: Any = 0
         for term, held in zip(self.problem.message, constants, strict=True):
-            part = self._contract_term(term, held, weight)
+            part = self._contract_term(term, held, weight, mask)
             shape = (weight.shape[0], *self.problem.message_shape)
             total = total + jnp.broadcast_to(part.astype(weight.dtype), shape)
         return total
 
-    def _contract_term(self, term: Term, held: list[Any], weight: Any) -> Any:
+    def _contract_term(
+        self, term: Term, held: list[Any], weight: Any, mask: Any
+    ) -> Any:
         depends, leaves = term.depends, self._leaves()
         if depends <= {"receiver"}:
             value = self._plain(term, held, depends)[:, 0]
@@ -339,6 +341,8 @@ class Tile:
         value = jnp.broadcast_to(
             self._pairs(term, held), (*self.shape, *term.shape)
         ).astype(weight.dtype)
+        if mask is not None:  # What `skew` reads there is another receiver's.
+            value = jnp.where(jnp.expand_dims(mask, range(2, value.ndim)), value, 0)
         return jnp.einsum("rs,rs...->r...", weight, value)
 
     def _contract_labels(

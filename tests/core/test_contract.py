@@ -328,6 +328,51 @@ def test_padding_beyond_the_lengths_is_invisible(lowering):
     np.testing.assert_allclose(heard(garbage)[1, :3], short[0], atol=1e-6)
 
 
+SAID_TO_SEVEN = [
+    lambda sender: sender,
+    lambda receiver: receiver,
+    lambda receiver, sender: receiver * sender,
+    lambda receiver, offset: receiver * offset.key,
+    lambda sender, offset: sender * offset.key,
+]
+
+
+@pytest.mark.parametrize("message", SAID_TO_SEVEN, ids=range(5))
+@each_lowering
+def test_what_is_not_a_number_reaches_its_receiver_alone(lowering, message):
+    broken = X.at[7].set(math.nan)
+    heard = rl.propagate(
+        rl.Causal(),
+        receivers=broken,
+        senders=X,
+        relations={"offset": rl.Offset(limit=(-8, 0)).rows(key=jnp.ones((9, 4)))},
+        score=[
+            lambda receiver, sender: rl.dot(receiver, sender),
+            lambda receiver, offset: rl.dot(receiver, offset.key),
+        ],
+        message=message,
+        aggregator=rl.Softmax(),
+        lowering=lowering,
+    )
+    assert np.flatnonzero(np.isnan(heard).any(axis=1)).tolist() == [7]
+
+
+AGGREGATORS = [rl.Sum(), rl.Mean(), rl.Max(), rl.Min(), rl.LogSumExp(), rl.Std()]
+
+
+@pytest.mark.parametrize("aggregator", AGGREGATORS, ids=repr)
+@each_lowering
+def test_what_is_not_a_number_is_heard_by_every_aggregator(lowering, aggregator):
+    heard = rl.propagate(
+        rl.Causal(),
+        senders=X.at[2].set(math.nan),
+        message=lambda sender: sender,
+        aggregator=aggregator,
+        lowering=lowering,
+    )
+    assert np.isnan(heard[2:]).all()
+
+
 @each_lowering
 def test_permuting_nodes_permutes_the_result(lowering):
     order = jax.random.permutation(jax.random.key(4), 9)
