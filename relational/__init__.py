@@ -21,8 +21,10 @@ from relational.propagate import lower as lower
 from relational.propagate import per_edge as per_edge
 from relational.propagate import propagate as propagate
 from relational.relations import Difference as Difference
+from relational.relations import GridOffset as GridOffset
 from relational.relations import Labels as Labels
 from relational.relations import Offset as Offset
+from relational.relations import Tap as Tap
 from relational.stepping import Cache as Cache
 from relational.stepping import prefill as prefill
 from relational.stepping import start as start
@@ -30,9 +32,15 @@ from relational.stepping import step as step
 from relational.terms import dot as dot
 from relational.topologies import Band as Band
 from relational.topologies import Blocks as Blocks
+from relational.topologies import BlockSparse as BlockSparse
 from relational.topologies import Causal as Causal
 from relational.topologies import Complete as Complete
 from relational.topologies import Edges as Edges
 from relational.topologies import Lengths as Lengths
+from relational.topologies import RasterBlocks2D as RasterBlocks2D
 from relational.topologies import SameSegment as SameSegment
 from relational.topologies import Self as Self
+from relational.topologies import Stencil as Stencil
+from relational.topologies import Strided as Strided
+from relational.topologies import Where as Where
+from relational.topologies import Window as Window

@@ -14,8 +14,10 @@ from relational._checks import shown
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Operands, Problem
+from relational.lowerings.stencil import Stencil
 from relational.lowerings.tiles import Tiles
 
+_LOWERINGS = (Stencil(), Dense(), Tiles(), Edges())
 _SOFT_MEMORY = 256 * 2**20  # Beyond it, temporary memory weighs in the choice.
 
 
@@ -100,7 +102,7 @@ def choose(problem: Problem, asked: Lowering | None) -> Plan:
             "`lowering` must be a lowering such as `rl.lowerings.Tiles()`, or None for "
             f"the cheapest; got {shown(asked)}."
         )
-    candidates = tuple(_consider(one, problem) for one in (Dense(), Tiles(), Edges()))
+    candidates = tuple(_consider(one, problem) for one in _LOWERINGS)
     able = [one for one in candidates if not one.reasons]
     if asked is None:
         chosen = min(able, key=lambda one: one.weight).lowering

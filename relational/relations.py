@@ -1,7 +1,7 @@
 """Relations: the small integer label that an edge carries.
 
-A label comes from the positions of an edge's ends (`Offset`), from an integer attribute
-of them (`Difference`), or is given (`Labels`). A relation owns no parameters;
+A label comes from the positions of an edge's ends (`Offset`, on a grid `GridOffset` and
+`Tap`), from an integer attribute of them (`Difference`), or is given (`Labels`). A relation owns no parameters;
 `relation.rows(key=table)` ties tables to it, a row a label, and a term that names the
 relation receives the row of its edge. Without tables it receives the number itself.
 
@@ -10,6 +10,8 @@ Shapes: R receivers, S senders, E edges, L labels, *lead the leading axes.
 
 import abc
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from relational import _pytrees
 from relational._checks import check_array, check_count, is_whole, shown
+from relational.topologies.grids import Neighbourhood, coordinates, set_grid
 
 
 class Relation(abc.ABC):
@@ -58,6 +61,14 @@ class PositionRelation(Relation):
     @abc.abstractmethod
     def label(self, difference: Any) -> Any:
         """Returns the label of a difference of positions, elementwise."""
+
+
+class PlaceRelation(Relation):
+    """A relation that is a function of both positions, as on a grid."""
+
+    @abc.abstractmethod
+    def label(self, receiver: Any, sender: Any) -> Any:
+        """Returns the labels of positions that broadcast, elementwise."""
 
 
 class AttributeRelation(Relation):
@@ -224,6 +235,124 @@ class Difference(AttributeRelation):
     def value(self, label: Any) -> Any:
         bounds = _range("Difference", self.clip, self.limit)
         return label if bounds is None else bounds.value(label)
+
+
+@_pytrees.register(data=())
+@dataclasses.dataclass(frozen=True)
+class Tap(PlaceRelation):
+    """The place of a sender in the box of its receiver: `window.tap`, `stencil.tap`.
+
+    A convolution's filter has a row for each tap. A term without tables receives the
+    tap's number. `.T` labels the edges of the transposed topology, turned round.
+
+    >>> import relational as rl
+    >>> rl.Stencil(grid=(28, 28), size=(3, 3)).tap.num_labels
+    9
+    """
+
+    topology: Any
+    is_turned: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.topology, Neighbourhood):
+            raise TypeError(
+                "`Tap.topology` must be a `Window` or a `Stencil`; got "
+                f"{shown(self.topology)}."
+            )
+
+    @property
+    def num_labels(self) -> int:
+        return self.topology.num_taps
+
+    def label(self, receiver: Any, sender: Any) -> Any:
+        ends = (sender, receiver) if self.is_turned else (receiver, sender)
+        return self.topology.taps(*ends)
+
+    def value(self, label: Any) -> Any:
+        return label
+
+    @property
+    def T(self) -> "Tap":
+        """The same tap of an edge that is turned round."""
+        return Tap(self.topology, not self.is_turned)
+
+
+@_pytrees.register(data=())
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GridOffset(PlaceRelation):
+    """Sender's place on a grid less receiver's, along all axes at once.
+
+    Args:
+      grid: (height, width), or of any number of axes, for nodes in raster order.
+      clip: as for `Offset`, one bound for all axes or a tuple of one for each.
+      limit: likewise.
+      Neither: every difference on the grid has a label.
+
+    A table has a row for each combination, the last axis fastest. A term without tables
+    receives the differences, [axes].
+
+    >>> import numpy as np
+    >>> offset = GridOffset(grid=(4, 4), limit=1)
+    >>> offset.num_labels, offset.label(np.array(5), np.array([0, 1, 5, 10, 15]))
+    (9, array([0, 1, 4, 8, 9]))
+    >>> offset.value(np.array([0, 4, 7]))
+    array([[-1, -1],
+           [ 0,  0],
+           [ 1,  0]])
+    """
+
+    grid: tuple[int, ...]
+    clip: Any = None
+    limit: Any = None
+
+    def __post_init__(self) -> None:
+        set_grid(self)
+        for name in ("clip", "limit"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._spans  # noqa: B018  # It checks.
+
+    @functools.cached_property
+    def _spans(self) -> tuple[Span, ...]:
+        count = len(self.grid)
+        bounds = {"clip": self.clip, "limit": self.limit}
+        for name, bound in bounds.items():
+            if isinstance(bound, tuple) and len(bound) != count:
+                raise ValueError(
+                    f"`GridOffset.{name}` must be one bound for all axes, or one for "
+                    f"each of {count}; got {shown(bound)}."
+                )
+        found = []
+        for axis, places in enumerate(self.grid):
+            own = {
+                name: bound[axis] if isinstance(bound, tuple) else bound
+                for name, bound in bounds.items()
+            }
+            whole = Span(1 - places, places - 1, is_clipped=False)
+            found.append(_range("GridOffset", **own) or whole)
+        return tuple(found)
+
+    @property
+    def num_labels(self) -> int:
+        return math.prod(span.num_labels for span in self._spans)
+
+    def label(self, receiver: Any, sender: Any) -> Any:
+        label: Any = 0
+        beyond: Any = False
+        rows, columns = coordinates(receiver, self.grid), coordinates(sender, self.grid)
+        for span, row, column in zip(self._spans, rows, columns, strict=True):
+            own = span.label(column - row)
+            beyond = beyond | (own == span.num_labels)
+            label = label * span.num_labels + own
+        xp = np if isinstance(label, np.ndarray | np.integer | int) else jnp
+        return xp.where(beyond, self.num_labels, label)
+
+    def value(self, label: Any) -> Any:
+        xp = np if isinstance(label, np.ndarray | int) else jnp
+        places = coordinates(label, tuple(span.num_labels for span in self._spans))
+        pairs = zip(places, self._spans, strict=True)
+        value = xp.stack([place + span.low for place, span in pairs], axis=-1)
+        return xp.where((label < self.num_labels)[..., None], value, 0)
 
 
 @_pytrees.register(data=("labels",))

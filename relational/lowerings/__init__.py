@@ -2,4 +2,5 @@
 
 from relational.lowerings.dense import Dense as Dense
 from relational.lowerings.edges import Edges as Edges
+from relational.lowerings.stencil import Stencil as Stencil
 from relational.lowerings.tiles import Tiles as Tiles

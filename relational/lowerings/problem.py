@@ -16,7 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from relational.aggregators import Aggregator
-from relational.relations import AttributeRelation, Labels, PositionRelation, Relation
+from relational.relations import (
+    AttributeRelation,
+    Labels,
+    PlaceRelation,
+    PositionRelation,
+    Relation,
+)
 from relational.terms import Term, accumulator
 from relational.topologies import Topology
 
@@ -149,6 +155,9 @@ class Problem:
         relation = self.relations[name]
         if isinstance(relation, PositionRelation):
             return relation.label(sender.position - receiver.position)
+        if isinstance(relation, PlaceRelation):
+            label = relation.label(receiver.position, sender.position)
+            return jnp.asarray(label, jnp.int32)
         if isinstance(relation, AttributeRelation):
             at_receiver, at_sender = self.attributes[name]
             difference = sender.leaves[at_sender] - receiver.leaves[at_receiver]

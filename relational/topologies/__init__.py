@@ -9,8 +9,14 @@ from relational.topologies.base import Topology as Topology
 from relational.topologies.edge_lists import Edges as Edges
 from relational.topologies.given import Lengths as Lengths
 from relational.topologies.given import SameSegment as SameSegment
+from relational.topologies.grids import RasterBlocks2D as RasterBlocks2D
+from relational.topologies.grids import Stencil as Stencil
+from relational.topologies.grids import Window as Window
 from relational.topologies.intervals import Band as Band
 from relational.topologies.intervals import Blocks as Blocks
 from relational.topologies.intervals import Causal as Causal
 from relational.topologies.intervals import Complete as Complete
 from relational.topologies.intervals import Self as Self
+from relational.topologies.patterns import BlockSparse as BlockSparse
+from relational.topologies.patterns import Strided as Strided
+from relational.topologies.patterns import Where as Where

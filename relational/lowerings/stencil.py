@@ -1,0 +1,246 @@
+"""Convolutions: sums over a stencil of messages that are linear in the sender.
+
+A message that is a product of the sender with a row of its tap is what a convolution
+adds up, so it becomes one: a vector times a matrix is a plain convolution, groups of
+channels a grouped one, numbers a depthwise one. A transposed stencil is the transposed
+convolution. Nothing is gathered, and JAX's own derivatives hold, of every order.
+
+Shapes: R receivers, S senders, L taps, C channels in, F out, G groups.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from relational.aggregators import Mean, Sum
+from relational.lowerings.problem import Operands, Problem, each_graph
+from relational.relations import Tap
+from relational.terms import Term
+from relational.topologies.algebra import Transposed
+from relational.topologies.grids import Filtering, Neighbourhood
+
+
+@dataclasses.dataclass(frozen=True)
+class Stencil:
+    """Asks for a convolution: `lowering=rl.lowerings.Stencil()`.
+
+    >>> import jax.numpy as jnp, relational as rl
+    >>> blur = rl.Stencil(grid=(4,), size=3)
+    >>> rl.propagate(blur, senders=jnp.array([1.0, 5.0, 3.0, 2.0]),
+    ...              relations={"tap": blur.tap.rows(weight=jnp.array([1.0, 2.0, 1.0]))},
+    ...              message=lambda sender, tap: sender * tap.weight,
+    ...              aggregator=rl.Sum(), lowering=rl.lowerings.Stencil()).tolist()
+    [7.0, 14.0, 13.0, 7.0]
+    """
+
+    name = "stencil"
+
+    def refuse(self, problem: Problem) -> list[str]:
+        """Returns why this lowering cannot serve; empty if it can."""
+        reasons = []
+        if _filtering(problem) is None:
+            reasons.append("the edges are not those of a convolution")
+        if not all(isinstance(each, Sum | Mean) for each in problem.aggregators):
+            reasons.append("a convolution adds up, and nothing else")
+        if problem.dropout_rate:
+            reasons.append("a convolution drops no edges")
+        if any(_product(term, problem) is None for term in problem.message):
+            reasons.append("a message is more than a product of sender and tap")
+        return reasons
+
+    def cost(self, problem: Problem) -> tuple[float, float]:
+        """Returns (seconds, bytes of temporary memory), estimated."""
+        seconds = size = 0.0
+        for term in problem.message:
+            product = _product(term, problem)
+            assert product is not None
+            outputs = problem.num_receivers * problem.num_graphs * product.features
+            products = outputs * product.channels * _stencil(problem).num_taps
+            # Narrow convolutions are bound by what they read and write.
+            seconds += outputs * 2e-9 + products * 2 / 30e9
+            size += 4.0 * outputs
+        return seconds + 20e-6, size
+
+    def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
+        """Returns one result an aggregator, each [*lead, R, ...]."""
+
+        def one(inner: Operands) -> list[Any]:
+            total: Any = 0
+            for term in problem.message:
+                total = total + _convolved(term, problem, inner)
+            degrees = jnp.asarray(
+                problem.topology.degrees(problem.num_receivers, problem.num_senders),
+                total.dtype,
+            )
+            sums = {"total": degrees, "message": total}
+            return [each.finish(sums, None) for each in problem.aggregators]
+
+        return each_graph(one, operands, problem)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Product:
+    """How a message term multiplies a leaf of the sender with a row of its tap.
+
+    Attributes:
+      sender, row: indices of the two leaves.
+      relation: the name of the tap.
+      groups: 1 for a matrix, the channels for a product of numbers.
+      channels: in a group, of the sender.
+      features: of the result, altogether.
+      contracting: the axis of a row that is added up, or None.
+    """
+
+    sender: int
+    row: int
+    relation: str
+    groups: int
+    channels: int
+    features: int
+    contracting: int | None
+
+
+def _stencil(problem: Problem) -> Neighbourhood:
+    topology = problem.topology
+    topology = topology.left if isinstance(topology, Transposed) else topology
+    assert isinstance(topology, Neighbourhood)
+    return topology
+
+
+def _filtering(problem: Problem) -> Filtering | None:
+    topology = problem.topology
+    topology = topology.left if isinstance(topology, Transposed) else topology
+    return topology.filtering() if isinstance(topology, Neighbourhood) else None
+
+
+def _is_tap(problem: Problem, name: str) -> bool:
+    """Says whether a relation is the tap of the very edges that are heard."""
+    relation, topology = problem.relations.get(name), problem.topology
+    if not isinstance(relation, Tap):
+        return False
+    is_turned = isinstance(topology, Transposed)
+    own = topology.left if isinstance(topology, Transposed) else topology
+    return relation.topology == own and relation.is_turned == is_turned
+
+
+def _product(term: Term, problem: Problem) -> _Product | None:
+    """Returns the product that a term can be shown to be; None for any other."""
+    names = term.depends - {"sender"}
+    is_pair = len(term.reads) == 2 and "sender" in term.depends and len(names) == 1
+    if not is_pair or not _is_tap(problem, min(names)):
+        return None
+    jaxpr = term.jaxpr
+    known = {var: at for at, var in enumerate(jaxpr.invars)}
+    product = None
+    for eqn in jaxpr.eqns:
+        kind = eqn.primitive.name
+        inputs = [known.get(atom) for atom in eqn.invars if isinstance(atom, core.Var)]
+        if kind == "convert_element_type" and len(inputs) == 1:
+            known[eqn.outvars[0]] = inputs[0]  # type: ignore[assignment]
+            continue
+        if product is not None or kind not in ("dot_general", "mul"):
+            return None
+        if None in inputs or sorted(inputs) != [0, 1]:  # type: ignore[type-var]
+            return None
+        product = eqn, inputs
+        known[eqn.outvars[0]] = None  # type: ignore[assignment]
+    if product is None or jaxpr.constvars:
+        return None
+    eqn, inputs = product
+    sites = [term.reads[at] for at in inputs]
+    at_sender = [site for site, _ in sites].index("sender")
+    shapes = [atom.aval.shape for atom in eqn.invars]
+    sender, row = shapes[at_sender], shapes[1 - at_sender]
+    found = {
+        "sender": sites[at_sender][1],
+        "row": sites[1 - at_sender][1],
+        "relation": sites[1 - at_sender][0],
+    }
+    if eqn.primitive.name == "mul":
+        count = math.prod(sender)
+        return _Product(
+            **found, groups=count, channels=1, features=count, contracting=None
+        )
+    contracting, batch = eqn.params["dimension_numbers"]
+    if any(batch) or len(sender) != 1 or len(contracting[0]) != 1:
+        return None
+    axis = contracting[1 - at_sender][0]
+    return _Product(
+        **found,
+        groups=1,
+        channels=sender[0],
+        features=math.prod(row) // sender[0],
+        contracting=axis,
+    )
+
+
+def _convolved(term: Term, problem: Problem, operands: Operands) -> Any:
+    """Returns the sum of a term's messages, [R, *shape], for one graph."""
+    product = _product(term, problem)
+    assert product is not None
+    stencil = _stencil(problem)
+    kept = problem.accumulator
+    sender = operands.sender.leaves[product.sender].astype(kept)
+    rows = operands.tables[product.relation][product.row][: stencil.num_taps]
+    if product.contracting is not None:
+        rows = jnp.moveaxis(rows, 1 + product.contracting, 1)
+    kernel = rows.astype(kept).reshape(
+        *stencil.size, product.channels, product.features
+    )
+    is_turned = isinstance(problem.topology, Transposed)
+    grid = stencil.receiver_grid if is_turned else stencil.sender_grid
+    image = sender.reshape(1, *grid, product.groups * product.channels)
+    convolve = _transposed if is_turned else _plain
+    out = convolve(stencil, image, kernel, product.groups)
+    return out.reshape(problem.num_receivers, *term.shape)
+
+
+def _plain(stencil: Neighbourhood, image: Any, kernel: Any, groups: int) -> Any:
+    filtering = stencil.filtering()
+    assert filtering is not None
+    return jax.lax.conv_general_dilated(
+        image,
+        kernel,
+        filtering.strides,
+        filtering.pads,
+        rhs_dilation=stencil.dilation,
+        dimension_numbers=_layout(len(stencil.size)),
+        feature_group_count=groups,
+    )
+
+
+def _transposed(stencil: Neighbourhood, image: Any, kernel: Any, groups: int) -> Any:
+    """A receiver at i hears the senders o with i = o stride - before + k dilation."""
+    filtering = stencil.filtering()
+    assert filtering is not None
+    pads = []
+    for axis, (stride, (before, _)) in enumerate(
+        zip(filtering.strides, filtering.pads, strict=True)
+    ):
+        reach = (stencil.size[axis] - 1) * stencil.dilation[axis]
+        length = (stencil.receiver_grid[axis] - 1) * stride + 1
+        low = reach - before
+        pads.append((low, stencil.sender_grid[axis] - length - low + reach))
+    axes = tuple(range(len(stencil.size)))
+    return jax.lax.conv_general_dilated(
+        image,
+        jnp.flip(kernel, axes),
+        (1,) * len(axes),
+        pads,
+        lhs_dilation=filtering.strides,
+        rhs_dilation=stencil.dilation,
+        dimension_numbers=_layout(len(axes)),
+        feature_group_count=groups,
+    )
+
+
+def _layout(axes: int) -> Any:
+    """Returns the order of axes: batch, space, channels; the kernel's space first."""
+    space = tuple(range(1, axes + 1))
+    image = (0, axes + 1, *space)
+    kernel = (axes + 1, axes, *range(axes))
+    return jax.lax.ConvDimensionNumbers(image, kernel, image)

@@ -1,0 +1,432 @@
+"""Topologies of grids against loops, against convolutions, and lowering by lowering."""
+
+import itertools
+import math
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import relational as rl
+
+L = rl.lowerings
+GRIDS = st.sampled_from([(7,), (3, 4), (4, 3), (5, 5), (2, 3, 3), (1, 6)])
+
+
+def _axes(draw, grid, low, high):
+    return tuple(draw(st.integers(low, high)) for _ in grid)
+
+
+@st.composite
+def windows(draw):
+    grid = draw(GRIDS)
+    size, dilation = _axes(draw, grid, 1, 4), _axes(draw, grid, 1, 2)
+    border = draw(st.sampled_from(["cut", "shift"]))
+    if border == "shift":
+        size = tuple(map(min, size, grid))
+        dilation = tuple(
+            1 if s * d > n else d for n, s, d in zip(grid, size, dilation, strict=True)
+        )
+    stride = _axes(draw, grid, 1, 3)
+    return rl.Window(
+        grid=grid, size=size, dilation=dilation, stride=stride, border=border
+    )
+
+
+@st.composite
+def stencils(draw):
+    grid = draw(GRIDS)
+    size, dilation = _axes(draw, grid, 1, 3), _axes(draw, grid, 1, 2)
+    pads = tuple((draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in grid)
+    fits = all(
+        n + sum(p) >= (s - 1) * d + 1
+        for n, s, d, p in zip(grid, size, dilation, pads, strict=True)
+    )
+    padding = draw(st.sampled_from(["same", pads] if fits else ["same"]))
+    return rl.Stencil(
+        grid=grid,
+        size=size,
+        stride=_axes(draw, grid, 1, 3),
+        dilation=dilation,
+        padding=padding,
+    )
+
+
+RASTERS = st.builds(
+    lambda rows, columns, block, above, beside: rl.RasterBlocks2D(
+        grid=(rows * block[0], columns * block[1]),
+        block=block,
+        above=above,
+        beside=beside,
+    ),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.tuples(st.integers(1, 2), st.integers(1, 3)),
+    st.integers(0, 3),
+    st.integers(0, 4),
+)
+ANY = st.one_of(windows(), stencils(), RASTERS)
+OFTEN = hypothesis.settings(
+    max_examples=150, deadline=None, derandomize=True, database=None
+)
+
+
+@OFTEN
+@hypothesis.given(st.one_of(ANY, ANY.map(lambda one: one.T)), st.data())
+def test_promises_hold_of_the_adjacency_matrix(topology, data):
+    mask = topology.mask()
+    spans = []
+    for count in mask.shape:
+        start = data.draw(st.integers(0, count - 1))
+        spans.append(range(start, data.draw(st.integers(start + 1, count))))
+    rows, columns = spans
+    part = mask[rows.start : rows.stop, columns.start : columns.stop]
+    tile = topology.classify(rows, columns)
+    assert tile != 0 or not part.any()
+    assert tile != 2 or part.all()
+    heard = np.flatnonzero(mask[rows.start : rows.stop].any(axis=0))
+    assert set(heard) <= set(topology.sender_range(rows, mask.shape[1]))
+    hearers = np.flatnonzero(mask[:, columns.start : columns.stop].any(axis=1))
+    assert set(hearers) <= set(topology.receiver_range(columns, mask.shape[0]))
+    offsets = [sender - receiver for receiver, sender in np.argwhere(mask)]
+    reach, ahead = topology.reach(), topology.ahead()
+    assert reach is None or all(-offset < reach for offset in offsets)
+    assert ahead is None or all(offset <= ahead for offset in offsets)
+    senders, receivers = topology.edges()
+    listed = np.zeros_like(mask)
+    listed[receivers, senders] = True
+    np.testing.assert_array_equal(listed, mask)
+
+
+def _window_by_loop(window):
+    """NATTEN's rule, place by place: groups `dilation` apart, their leaders, borders."""
+    heard = {}
+    for place in itertools.product(*map(range, window.grid)):
+        choices = []
+        for axis, at in enumerate(place):
+            step, size = window.dilation[axis], window.size[axis]
+            group = list(range(at % step, window.grid[axis], step))
+            index = group.index(at)
+            stride = window.stride[axis]
+            if stride > 1:
+                index = min(index // stride * stride + stride // 2, len(group) - 1)
+            start = index - size // 2
+            if window.border == "shift":
+                start = min(max(start, 0), len(group) - size)
+            inside = range(max(start, 0), min(start + size, len(group)))
+            choices.append([group[k] for k in inside])
+        heard[place] = set(itertools.product(*choices))
+    return heard
+
+
+@OFTEN
+@hypothesis.given(windows())
+def test_windows_are_those_of_a_loop(window):
+    mask = window.mask().reshape(*window.grid, *window.grid)
+    for place, heard in _window_by_loop(window).items():
+        assert set(map(tuple, np.argwhere(mask[place]))) == heard
+
+
+@OFTEN
+@hypothesis.given(RASTERS)
+def test_raster_blocks_are_those_of_a_loop(topology):
+    (height, width), (tall, wide) = topology.grid, topology.block
+    order = [
+        (top + y, left + x)
+        for top in range(0, height, tall)
+        for left in range(0, width, wide)
+        for y in range(tall)
+        for x in range(wide)
+    ]
+    mask = topology.mask()
+    for r, (row, column) in enumerate(order):
+        top, left = row // tall * tall, column // wide * wide
+        for s, (y, x) in enumerate(order):
+            in_rows = top - topology.above <= y < top + tall
+            in_columns = left - topology.beside <= x < left + wide + topology.beside
+            assert mask[r, s] == (s <= r and in_rows and in_columns)
+
+
+@OFTEN
+@hypothesis.given(st.one_of(windows(), stencils()))
+def test_taps_count_the_places_of_a_box(topology):
+    labels = np.asarray(topology.tap.label(*np.indices(topology.mask().shape)))
+    mask = topology.mask()
+    assert (labels[~mask] == topology.num_taps).all()
+    receivers = np.argwhere(mask)[:, 0]
+    tap = np.stack(np.unravel_index(labels[mask], topology.size), axis=-1)
+    place = np.stack(np.unravel_index(receivers, topology.receiver_grid), axis=-1)
+    for axis, step in enumerate(topology.dilation):
+        sender = topology.first(axis, place[:, axis]) + tap[:, axis] * step
+        found = np.unravel_index(np.argwhere(mask)[:, 1], topology.sender_grid)[axis]
+        np.testing.assert_array_equal(sender, found)
+
+
+@pytest.mark.parametrize(
+    "bound", [{}, {"clip": 1}, {"limit": (1, 2)}, {"limit": ((-1, 0), 3)}]
+)
+def test_grid_offsets_are_those_of_a_loop(bound):
+    grid = (3, 4)
+    offset = rl.GridOffset(grid=grid, **bound)
+    lows, highs = {
+        (): ((-2, -3), (2, 3)),
+        ("clip",): ((-1, -1), (1, 1)),
+    }.get(tuple(bound), ((-1, -2), (1, 2)))
+    if bound.get("limit") == ((-1, 0), 3):
+        lows, highs = (-1, -3), (0, 3)
+    places = list(itertools.product(*map(range, grid)))
+    found = offset.label(*np.indices((12, 12)))
+    widths = [high - low + 1 for low, high in zip(lows, highs, strict=True)]
+    assert offset.num_labels == math.prod(widths)
+    for (r, one), (s, other) in itertools.product(enumerate(places), repeat=2):
+        step = np.subtract(other, one)
+        inside = (np.clip(step, lows, highs) == step).all()
+        wanted = np.ravel_multi_index(np.clip(step, lows, highs) - lows, widths)
+        is_labelled = inside or "clip" in bound
+        assert found[r, s] == (wanted if is_labelled else offset.num_labels)
+        if is_labelled:
+            np.testing.assert_array_equal(
+                offset.value(wanted), np.clip(step, lows, highs)
+            )
+
+
+LOWERINGS = [L.Stencil(), L.Edges(), L.Dense(), L.Tiles(block=4)]
+
+
+def _filtered(topology, image, kernel, lowering=None, message=None, **more):
+    tap = topology.tap if hasattr(topology, "tap") else topology.left.tap.T
+    return rl.propagate(
+        topology,
+        batch_axes=1,
+        senders={"pixel": image},
+        relations={"tap": tap.rows(kernel=kernel)},
+        message=message or (lambda sender, tap: rl.dot(sender.pixel, tap.kernel)),
+        aggregator=more.pop("aggregator", rl.Sum()),
+        lowering=lowering,
+        **more,
+    )
+
+
+@hypothesis.settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@hypothesis.given(stencils(), st.booleans())
+def test_convolutions_are_those_of_jax(stencil, is_turned):
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.normal(size=(1, stencil.num_taps, 3, 2)), jnp.float32)
+    counts = math.prod(stencil.sender_grid), math.prod(stencil.receiver_grid)
+    image = jnp.asarray(rng.normal(size=(2, counts[0], 3)), jnp.float32)
+    heard = jnp.asarray(rng.normal(size=(2, counts[1], 2)), jnp.float32)
+    axes = "XYZ"[: len(stencil.grid)]
+
+    def convolve(image):
+        return jax.lax.conv_general_dilated(
+            image.reshape(2, *stencil.sender_grid, 3),
+            kernel.reshape(*stencil.size, 3, 2),
+            stencil.stride,
+            stencil.pads,
+            rhs_dilation=stencil.dilation,
+            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        ).reshape(2, counts[1], 2)
+
+    wanted, pull = jax.vjp(convolve, image)
+    if is_turned:  # The transposed convolution is the gradient of the plain one.
+        turned = jnp.swapaxes(kernel, 2, 3)
+        found = [_filtered(stencil.T, heard, turned, low) for low in LOWERINGS]
+        wanted = pull(heard)[0]
+    else:
+        found = [_filtered(stencil, image, kernel, low) for low in LOWERINGS]
+    for each in found:
+        np.testing.assert_allclose(each, wanted, atol=2e-5)
+
+
+MESSAGES = {
+    "matrix": ((3, 2), lambda sender, tap: rl.dot(sender.pixel, tap.kernel)),
+    "turned": ((2, 3), lambda sender, tap: rl.dot(tap.kernel, sender.pixel)),
+    "number": ((3,), lambda sender, tap: rl.dot(sender.pixel, tap.kernel)),
+    "depthwise": ((3,), lambda sender, tap: sender.pixel * tap.kernel),
+    "heads": (
+        (3, 2, 4),
+        lambda tap, sender: jnp.tensordot(sender.pixel, tap.kernel, 1),
+    ),
+}
+GEOMETRIES = {
+    "same": rl.Stencil(grid=(5, 4), size=3),
+    "strided": rl.Stencil(grid=(5, 4), size=(3, 2), stride=2, dilation=(1, 2)),
+    "turned": rl.Stencil(grid=(5, 4), size=2, stride=(2, 1), padding="valid").T,
+    "window": rl.Window(grid=(5, 4), size=(3, 2), dilation=(2, 1)),
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_the_stencil_equals_the_edges_in_values_and_gradients(geometry, message):
+    topology, (shape, term) = GEOMETRIES[geometry], MESSAGES[message]
+    rng = np.random.default_rng(0)
+    stencil = getattr(topology, "left", topology)
+    image = jnp.asarray(rng.normal(size=(2, topology.counts()[1], 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(2, stencil.num_taps, *shape)), jnp.float32)
+
+    def loss(lowering):
+        def run(image, kernel):
+            found = _filtered(
+                topology,
+                image,
+                kernel,
+                lowering,
+                term,
+                aggregator=(rl.Sum(), rl.Mean()),
+            )
+            return sum(jnp.sin(each).sum() for each in found), found
+
+        (_, found), grads = jax.value_and_grad(run, (0, 1), has_aux=True)(image, kernel)
+        return found, grads
+
+    for found, wanted in zip(
+        jax.tree.leaves(loss(L.Stencil())),
+        jax.tree.leaves(loss(L.Edges())),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_a_convolution_compiles_to_one_and_gathers_nothing():
+    stencil = rl.Stencil(grid=(16, 16), size=(3, 3))
+    image, kernel = jnp.ones((4, 256, 8)), jnp.ones((1, 9, 8, 12))
+    plan = rl.explain(lambda *args: _filtered(stencil, *args), image, kernel).plans[0]
+    assert plan.lowering.name == "stencil"
+    text = str(jax.make_jaxpr(lambda *args: _filtered(stencil, *args))(image, kernel))
+    assert text.count("conv_general_dilated[") == 1
+    assert "gather" not in text
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({"aggregator": rl.Max()}, "a convolution adds up"),
+        ({"dropout": rl.Dropout(0.5, jax.random.key(0))}, "drops no edges"),
+        (
+            {"message": lambda sender, tap: sender.pixel @ tap.kernel + 1},
+            "more than a product",
+        ),
+        (
+            {"message": lambda sender, tap: jnp.tanh(sender.pixel) @ tap.kernel},
+            "more than a product",
+        ),
+    ],
+)
+def test_what_is_no_convolution_is_refused(call, words):
+    stencil = rl.Stencil(grid=(4, 4), size=3)
+    with pytest.raises(ValueError, match=words):
+        _filtered(
+            stencil, jnp.ones((1, 16, 2)), jnp.ones((1, 9, 2, 2)), L.Stencil(), **call
+        )
+    with pytest.raises(ValueError, match="not those of a convolution"):
+        rl.propagate(
+            rl.Causal(),
+            senders=jnp.ones(3),
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+            lowering=L.Stencil(),
+        )
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: rl.Window(grid=16, size=3), "`Window.grid` must be a tuple of counts"),
+        (
+            lambda: rl.Window(grid=(4, 0), size=3),
+            "`Window.grid` must be a tuple of counts",
+        ),
+        (lambda: rl.Window(grid=(4, 4), size=(3,)), "for each of 2 axes; got \\(3,\\)"),
+        (lambda: rl.Window(grid=(4,), size=0), "`Window.size` must be 1 or more"),
+        (
+            lambda: rl.Window(grid=(4,), size=3, border="wrap"),
+            '"cut" or "shift"; got \'wrap\'',
+        ),
+        (lambda: rl.Window(grid=(4,), size=5, border="shift"), "must fit the grid"),
+        (
+            lambda: rl.Stencil(grid=(4,), size=5, padding="valid"),
+            "must fit the padded grid",
+        ),
+        (lambda: rl.Stencil(grid=(4,), size=3, padding=1), "`Stencil.padding` must be"),
+        (
+            lambda: rl.RasterBlocks2D(grid=(4, 5), block=2, above=1, beside=1),
+            "whole blocks",
+        ),
+        (
+            lambda: rl.RasterBlocks2D(grid=(4,), block=2, above=1, beside=1),
+            "must have 2 axes",
+        ),
+        (lambda: rl.GridOffset(grid=(4, 4), clip=(1, 2, 3)), "one bound for all axes"),
+        (
+            lambda: rl.GridOffset(grid=(4, 4), clip=1, limit=1),
+            "`clip` or `limit`, not both",
+        ),
+        (lambda: rl.Strided(0), "`Strided.stride` must be 1 or more"),
+        (lambda: rl.Where(lambda r, s: r - s), "must return booleans"),
+        (lambda: rl.BlockSparse(np.ones((2, 2)), 2), "a matrix of booleans"),
+        (
+            lambda: rl.BlockSparse(np.ones((2, 2), bool), 2).degrees(5),
+            r"must have shape \[3, 3\] for 5 receivers",
+        ),
+    ],
+)
+def test_wrong_grids_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+PATTERNS = {
+    "strided": rl.Causal() & (rl.Band(before=2) | rl.Strided(3)),
+    "where": rl.Where(lambda receiver, sender: (receiver * sender) % 3 != 1),
+    "blocks": rl.BlockSparse(np.random.default_rng(1).random((5, 5)) < 0.5, size=3),
+    "window": rl.Window(grid=(13,), size=5, border="shift"),
+    "rasters": rl.RasterBlocks2D(grid=(4, 6), block=(2, 3), above=1, beside=2),
+    "grid": rl.Window(grid=(4, 6), size=(3, 5)) & rl.Causal(),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_attention_over_patterns_is_that_of_the_edges(name):
+    topology = PATTERNS[name]
+    count = topology.counts()[0] or 13
+    grid = (4, 6) if count == 24 else (count,)
+    rng = np.random.default_rng(0)
+    offset = rl.GridOffset(grid=grid, clip=2)
+    query, key, value = (
+        jnp.asarray(rng.normal(size=(2, count, 4)), jnp.float32) for _ in range(3)
+    )
+    rows = jnp.asarray(rng.normal(size=(1, offset.num_labels, 4)), jnp.float32)
+
+    def loss(lowering):
+        def run(query, key, value, rows):
+            heard = rl.propagate(
+                topology,
+                batch_axes=1,
+                receivers=query,
+                senders={"key": key, "value": value},
+                relations={
+                    "offset": offset.rows(key=rows),
+                    "step": rl.GridOffset(grid=grid),
+                },
+                score=[
+                    lambda receiver, sender: rl.dot(receiver, sender.key),
+                    lambda receiver, offset: rl.dot(receiver, offset.key),
+                    lambda step: -0.1 * (step**2).sum().astype(jnp.float32),
+                ],
+                message=[lambda sender: sender.value, lambda offset: offset.key],
+                aggregator=rl.Softmax(),
+                lowering=lowering,
+            )
+            return jnp.sin(heard).sum(), heard
+
+        run = jax.jit(jax.value_and_grad(run, (0, 1, 2, 3), has_aux=True))
+        return run(query, key, value, rows)
+
+    wanted = jax.tree.leaves(loss(L.Edges()))
+    for lowering in (L.Dense(), L.Tiles(block=4)):
+        for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)
