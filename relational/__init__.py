@@ -25,6 +25,7 @@ from relational.relations import GridOffset as GridOffset
 from relational.relations import Labels as Labels
 from relational.relations import Offset as Offset
 from relational.relations import Tap as Tap
+from relational.selection import select as select
 from relational.stepping import Cache as Cache
 from relational.stepping import prefill as prefill
 from relational.stepping import start as start
@@ -37,6 +38,7 @@ from relational.topologies import Causal as Causal
 from relational.topologies import Complete as Complete
 from relational.topologies import Edges as Edges
 from relational.topologies import Lengths as Lengths
+from relational.topologies import Neighbours as Neighbours
 from relational.topologies import RasterBlocks2D as RasterBlocks2D
 from relational.topologies import SameSegment as SameSegment
 from relational.topologies import Self as Self

@@ -135,6 +135,7 @@ def bind(
         is_simple=is_simple,
         has_edge_leaves=edges is not None,
         has_edge_labels=bool(edge_labels),
+        has_pair_labels=bool(pair),
         dropout_rate=rate,
         partial_terms=partial_terms,
         dtype=_result_type(said, parts, tables, context),

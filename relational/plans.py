@@ -16,8 +16,9 @@ from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Operands, Problem
 from relational.lowerings.stencil import Stencil
 from relational.lowerings.tiles import Tiles
+from relational.lowerings.window import Window
 
-_LOWERINGS = (Stencil(), Dense(), Tiles(), Edges())
+_LOWERINGS = (Stencil(), Window(), Dense(), Tiles(), Edges())
 _SOFT_MEMORY = 256 * 2**20  # Beyond it, temporary memory weighs in the choice.
 
 

@@ -112,6 +112,7 @@ class Problem:
     is_simple: bool
     has_edge_leaves: bool
     has_edge_labels: bool
+    has_pair_labels: bool
     dropout_rate: float
     partial_terms: bool
     dtype: Any
@@ -178,7 +179,9 @@ def taken(leaf: Any, index: Any) -> Any:
     return jnp.take(wide, index, axis=0, mode="clip").astype(leaf.dtype)
 
 
-def each_lead(function: Callable[[Any], Any], led: Any, batch_axes: int) -> Any:
+def each_lead(
+    function: Callable[[Any], Any], led: Any, batch_axes: int, *, loops: bool = False
+) -> Any:
     """Maps a function of one graph over the leading axes, with nested `vmap`s.
 
     An axis of size 1 is not mapped: what does not depend on it stays unbatched.
@@ -187,6 +190,7 @@ def each_lead(function: Callable[[Any], Any], led: Any, batch_axes: int) -> Any:
       function: takes `led` without its leading axes.
       led: a pytree whose leaves all begin with the leading axes, each full or 1.
       batch_axes: how many there are.
+      loops: whether to take one graph after another.
     """
     if not batch_axes:
         return function(led)
@@ -195,10 +199,22 @@ def each_lead(function: Callable[[Any], Any], led: Any, batch_axes: int) -> Any:
     inner = jax.tree.map(lambda leaf: leaf if leaf.shape[0] != 1 else leaf[0], led)
 
     def rest(inner: Any) -> Any:
-        return each_lead(function, inner, batch_axes - 1)
+        return each_lead(function, inner, batch_axes - 1, loops=loops)
 
     if not sizes:
         return jax.tree.map(lambda leaf: leaf[None], rest(inner))
+    if loops:
+        leaves, treedef = jax.tree.flatten(inner)
+        is_full = [leaf.shape[0] != 1 for leaf in jax.tree.leaves(led)]
+        full = [leaf for leaf, moves in zip(leaves, is_full, strict=True) if moves]
+
+        def one(taken: list[Any]) -> Any:
+            rows = iter(taken)
+            pairs = zip(leaves, is_full, strict=True)
+            whole = [next(rows) if moves else leaf for leaf, moves in pairs]
+            return rest(jax.tree.unflatten(treedef, whole))
+
+        return jax.lax.map(one, full)
     return jax.vmap(rest, in_axes=(axes,))(inner)
 
 

@@ -133,49 +133,54 @@ def _product(term: Term, problem: Problem) -> _Product | None:
     is_pair = len(term.reads) == 2 and "sender" in term.depends and len(names) == 1
     if not is_pair or not _is_tap(problem, min(names)):
         return None
-    jaxpr = term.jaxpr
-    known = {var: at for at, var in enumerate(jaxpr.invars)}
-    product = None
-    for eqn in jaxpr.eqns:
-        kind = eqn.primitive.name
-        inputs = [known.get(atom) for atom in eqn.invars if isinstance(atom, core.Var)]
-        if kind == "convert_element_type" and len(inputs) == 1:
-            known[eqn.outvars[0]] = inputs[0]  # type: ignore[assignment]
-            continue
-        if product is not None or kind not in ("dot_general", "mul"):
-            return None
-        if None in inputs or sorted(inputs) != [0, 1]:  # type: ignore[type-var]
-            return None
-        product = eqn, inputs
-        known[eqn.outvars[0]] = None  # type: ignore[assignment]
-    if product is None or jaxpr.constvars:
+    found = _only_product(term.jaxpr)
+    if found is None:
         return None
-    eqn, inputs = product
-    sites = [term.reads[at] for at in inputs]
-    at_sender = [site for site, _ in sites].index("sender")
-    shapes = [atom.aval.shape for atom in eqn.invars]
+    eqn, inputs = found
+    at_sender = [term.reads[at][0] for at in inputs].index("sender")
+    shapes = [tuple(getattr(atom.aval, "shape", ())) for atom in eqn.invars]
     sender, row = shapes[at_sender], shapes[1 - at_sender]
-    found = {
-        "sender": sites[at_sender][1],
-        "row": sites[1 - at_sender][1],
-        "relation": sites[1 - at_sender][0],
-    }
+    groups, channels, features, axis = 1, math.prod(sender), math.prod(row), None
     if eqn.primitive.name == "mul":
-        count = math.prod(sender)
-        return _Product(
-            **found, groups=count, channels=1, features=count, contracting=None
-        )
-    contracting, batch = eqn.params["dimension_numbers"]
-    if any(batch) or len(sender) != 1 or len(contracting[0]) != 1:
-        return None
-    axis = contracting[1 - at_sender][0]
+        groups, channels = channels, 1
+    else:
+        contracting, batch = eqn.params["dimension_numbers"]
+        if any(batch) or len(sender) != 1 or len(contracting[0]) != 1:
+            return None
+        features, axis = features // channels, contracting[1 - at_sender][0]
     return _Product(
-        **found,
-        groups=1,
-        channels=sender[0],
-        features=math.prod(row) // sender[0],
+        sender=term.reads[inputs[at_sender]][1],
+        row=term.reads[inputs[1 - at_sender]][1],
+        relation=min(names),
+        groups=groups,
+        channels=channels,
+        features=features,
         contracting=axis,
     )
+
+
+def _only_product(jaxpr: core.Jaxpr) -> tuple[core.JaxprEqn, list[int]] | None:
+    """Returns the product of both inputs that a jaxpr is, but for changes of type.
+
+    Returns:
+      The equation, and which input each of its operands is; None for other jaxprs.
+    """
+    product = -1  # What the result must be; inputs are known by their numbers.
+    known = {var: at for at, var in enumerate(jaxpr.invars)}
+    found = None
+    for eqn in jaxpr.eqns:
+        inputs = [known.get(atom) for atom in eqn.invars if isinstance(atom, core.Var)]
+        wanted = [at for at in inputs if at is not None]
+        if eqn.primitive.name == "convert_element_type" and wanted:
+            known[eqn.outvars[0]] = wanted[0]
+        elif eqn.primitive.name in ("dot_general", "mul") and sorted(wanted) == [0, 1]:
+            known[eqn.outvars[0]] = product
+            found = eqn, wanted
+        else:
+            return None
+    result = jaxpr.outvars[0]
+    is_result = isinstance(result, core.Var) and known.get(result) == product
+    return found if is_result else None
 
 
 def _convolved(term: Term, problem: Problem, operands: Operands) -> Any:

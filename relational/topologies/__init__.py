@@ -17,6 +17,7 @@ from relational.topologies.intervals import Blocks as Blocks
 from relational.topologies.intervals import Causal as Causal
 from relational.topologies.intervals import Complete as Complete
 from relational.topologies.intervals import Self as Self
+from relational.topologies.neighbours import Neighbours as Neighbours
 from relational.topologies.patterns import BlockSparse as BlockSparse
 from relational.topologies.patterns import Strided as Strided
 from relational.topologies.patterns import Where as Where

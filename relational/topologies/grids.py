@@ -300,22 +300,13 @@ class Stencil(Neighbourhood):
         if isinstance(self.padding, str) and self.padding in ("same", "valid"):
             return
         pairs = self.padding
-        is_pairs = (
-            isinstance(pairs, tuple | list)
-            and len(pairs) == len(self.grid)
-            and all(
-                isinstance(pair, tuple | list)
-                and len(pair) == 2
-                and all(is_whole(each) and each >= 0 for each in pair)
-                for pair in pairs
-            )
-        )
-        if not is_pairs:
+        is_listed = isinstance(pairs, tuple | list) and len(pairs) == len(self.grid)
+        if not is_listed or not all(map(_is_pair, pairs)):
             raise ValueError(
                 '`Stencil.padding` must be "same", "valid" or a pair (before, after) of '
                 f"counts for each of {len(self.grid)} axes; got {shown(pairs)}."
             )
-        fixed = tuple((int(before), int(after)) for before, after in pairs)
+        fixed = tuple(tuple(map(int, pair)) for pair in pairs)
         object.__setattr__(self, "padding", fixed)
 
     @property
@@ -506,6 +497,11 @@ def _hull(spans: list[range], grid: tuple[int, ...]) -> range:
     for span, count in zip(spans, grid, strict=True):
         first, last = first * count + span[0], last * count + span[-1]
     return range(first, last + 1)
+
+
+def _is_pair(value: Any) -> bool:
+    is_listed = isinstance(value, tuple | list) and len(value) == 2
+    return is_listed and all(is_whole(each) and each >= 0 for each in value)
 
 
 def _xp(value: Any) -> Any:

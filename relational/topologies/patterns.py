@@ -60,7 +60,8 @@ class Strided(_Unbounded):
 
     def admits(self, receiver: End, sender: End, context: Any) -> Any:
         del context  # Positions say it all.
-        return receiver.position % self.stride == sender.position % self.stride
+        is_met = receiver.position % self.stride == sender.position % self.stride
+        return is_met & (sender.position >= 0)  # Empty slots of a cache lie before 0.
 
     def classify(self, receivers: range, senders: range) -> Tile:
         if not len(receivers) or not len(senders):
@@ -112,7 +113,8 @@ class Where(_Unbounded):
 
     def admits(self, receiver: End, sender: End, context: Any) -> Any:
         del context  # Positions say it all.
-        return self.rule(receiver.position, sender.position)
+        is_heard = self.rule(receiver.position, sender.position)
+        return is_heard & (sender.position >= 0)  # As for `Strided`.
 
     def classify(self, receivers: range, senders: range) -> Tile:
         pairs = len(receivers) * len(senders)
@@ -194,7 +196,8 @@ class BlockSparse(_Unbounded):
         row, column = receiver.position // self.size, sender.position // self.size
         rows, columns = self.blocks.shape
         if isinstance(row, jax.Array) or isinstance(column, jax.Array):
-            return jnp.asarray(self.blocks).at[row, column].get(mode="clip")
+            found = jnp.asarray(self.blocks).at[row, column].get(mode="clip")
+            return found & (sender.position >= 0)  # As for `Strided`.
         return self.blocks[np.minimum(row, rows - 1), np.minimum(column, columns - 1)]
 
     def classify(self, receivers: range, senders: range) -> Tile:

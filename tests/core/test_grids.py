@@ -194,6 +194,65 @@ def test_grid_offsets_are_those_of_a_loop(bound):
 
 
 LOWERINGS = [L.Stencil(), L.Edges(), L.Dense(), L.Tiles(block=4)]
+AGGREGATORS = [rl.Softmax(), rl.Mean(), (rl.Max(), rl.Std()), rl.LogSumExp()]
+
+
+@hypothesis.settings(max_examples=16, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    st.one_of(windows(), stencils()), st.sampled_from(AGGREGATORS), st.data()
+)
+def test_blocks_with_a_halo_equal_the_edges(topology, aggregator, data):
+    block = tuple(data.draw(st.integers(1, 4)) for _ in topology.receiver_grid)
+    rng = np.random.default_rng(0)
+    counts = topology.counts()
+    # Round numbers, so that the largest tie; a leading axis that both sides share not.
+    query, key, value = (
+        jnp.asarray(rng.integers(-2, 3, (*lead, count, 3)), jnp.float32)
+        for lead, count in (
+            ((2, 1), counts[0]),
+            ((1, 3), counts[1]),
+            ((2, 3), counts[1]),
+        )
+    )
+    weight = jnp.asarray(rng.normal(size=(1, 1, topology.num_taps, 3)), jnp.float32)
+    hears_score = isinstance(aggregator, rl.Softmax)
+
+    def loss(lowering):
+        def run(query, key, value, weight):
+            found = rl.propagate(
+                topology,
+                batch_axes=2,
+                receivers={"query": query},
+                senders={"key": key, "value": value},
+                relations={"tap": topology.tap.rows(weight=weight)},
+                score=[
+                    lambda receiver, sender: rl.dot(receiver.query, sender.key),
+                    lambda receiver, tap: rl.dot(receiver.query, tap.weight),
+                ]
+                if hears_score
+                else None,
+                message=[
+                    lambda sender: sender.value,
+                    lambda receiver: receiver.query,
+                    lambda sender, tap: jnp.round(4 * tap.weight) / 4 * sender.value,
+                ],
+                aggregator=aggregator,
+                dropout=rl.Dropout(0.25, jax.random.key(1)) if hears_score else None,
+                lowering=lowering,
+            )
+            return sum(jnp.sin(each).sum() for each in jax.tree.leaves(found)), found
+
+        return jax.jit(jax.value_and_grad(run, (0, 1, 2, 3), has_aux=True))(
+            query, key, value, weight
+        )
+
+    wanted = jax.tree.leaves(loss(L.Edges()))
+    for lowering in (
+        L.Window(block=block, loops=True),
+        L.Window(block=block, loops=False),
+    ):
+        for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def _filtered(topology, image, kernel, lowering=None, message=None, **more):
@@ -427,6 +486,9 @@ def test_attention_over_patterns_is_that_of_the_edges(name):
         return run(query, key, value, rows)
 
     wanted = jax.tree.leaves(loss(L.Edges()))
-    for lowering in (L.Dense(), L.Tiles(block=4)):
+    lowerings = [L.Dense(), L.Tiles(block=4)]
+    if name in ("window", "grid"):
+        lowerings += [L.Window(), L.Window(loops=False)]
+    for lowering in lowerings:
         for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)
