@@ -27,6 +27,7 @@ from relational.lowerings.problem import (
 from relational.relations import AttributeRelation, Labels, Relation, Rows
 from relational.terms import END_NAMES, Term, accumulator, trace
 from relational.topologies import Topology
+from relational.topologies.base import Listed
 
 TermLike = Callable[..., Any]
 
@@ -75,7 +76,7 @@ def bind(
     sizes = {name: _count(name, part, batch_axes) for name, part in parts.items()}
     _check_context(context, batch_axes)
     num_receivers, num_senders = _bind_counts(topology, sizes, num_receivers)
-    edge_side, is_simple = _bind_edges(
+    edge_side, is_simple, known_edges = _bind_edges(
         topology, num_receivers, num_senders, edges, batch_axes, positions
     )
     tied = {name: _as_rows(name, value) for name, value in (relations or {}).items()}
@@ -133,6 +134,7 @@ def bind(
         num_edges=count,
         is_listed=edge_side.senders is not None,
         is_simple=is_simple,
+        known_edges=known_edges,
         has_edge_leaves=edges is not None,
         has_edge_labels=bool(edge_labels),
         has_pair_labels=bool(pair),
@@ -245,14 +247,14 @@ def _bind_edges(
     edges: Any,
     batch_axes: int,
     positions: tuple[Any, Any],
-) -> tuple[EdgeSide, bool]:
-    """Returns listed edges as operands, and whether none is known to repeat."""
+) -> tuple[EdgeSide, bool, tuple[Any, Any, Any] | None]:
+    """Returns listed edges as operands, whether none is known to repeat, and in NumPy."""
     leaves = jax.tree.leaves(edges)
     if positions != (None, None):
-        return EdgeSide(leaves, None, None, None, {}), True
+        return EdgeSide(leaves, None, None, None, {}), True, None
     listed = topology.listed(num_receivers, num_senders)
     if listed is None:
-        return EdgeSide(leaves, None, None, None, {}), True
+        return EdgeSide(leaves, None, None, None, {}), True, None
     side = EdgeSide(
         leaves,
         senders=_led(listed.senders, batch_axes, 1),
@@ -260,7 +262,23 @@ def _bind_edges(
         valid=None if listed.valid is None else _led(listed.valid, batch_axes, 1),
         labels={},
     )
-    return side, _is_simple(listed.senders, listed.receivers, num_senders)
+    is_simple = _is_simple(listed.senders, listed.receivers, num_senders)
+    return side, is_simple, _known(listed)
+
+
+def _known(listed: Listed) -> tuple[Any, Any, Any] | None:
+    """Returns the edges in NumPy where all graphs share them and none is traced."""
+    arrays = (listed.senders, listed.receivers, listed.valid)
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        return None
+    if any(np.size(array) != np.shape(array)[-1] for array in arrays[:2]):
+        return None
+    if listed.valid is not None and np.size(listed.valid) != np.shape(listed.valid)[-1]:
+        return None
+    senders, receivers, valid = (
+        None if array is None else np.asarray(array).reshape(-1) for array in arrays
+    )
+    return senders, receivers, valid
 
 
 def _is_simple(senders: Any, receivers: Any, num_senders: int) -> bool:

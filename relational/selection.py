@@ -68,7 +68,7 @@ def select(
     nearest to each latent, whose squared distance is r.r - 2 r.s + s.s.
 
     >>> import jax.numpy as jnp, relational as rl
-    >>> latents = jnp.array([[0.9, 0.1], [0.2, 0.8], [1.0, 0.2]])
+    >>> latents = jnp.array([[1.0, 0.25], [0.25, 0.75], [0.75, 0.25]])
     >>> codes = jnp.array([[1.0, 0.0], [0.0, 1.0]])
     >>> nearest = rl.select(
     ...     rl.Complete(), receivers=latents, senders=codes, k=1,
@@ -81,9 +81,8 @@ def select(
     [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     >>> means = rl.propagate(nearest.T, senders=latents, aggregator=rl.Mean(),
     ...                      message=lambda sender: sender)
-    >>> print(means.round(2))  # Where the codes should go.
-    [[0.95 0.15]
-     [0.2  0.8 ]]
+    >>> means.tolist()  # Where the codes should go.
+    [[0.875, 0.25], [0.25, 0.75]]
     """
     check_count("k", k, least=1, advice="It counts senders.")
     problem, operands = bind(

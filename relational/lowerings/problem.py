@@ -94,7 +94,8 @@ class Problem:
       attributes: for each `AttributeRelation`, the leaf's index at both sides.
       is_listed: the topology gives its edges one by one.
       is_simple: no listed edge occurs twice, as far as can be seen now.
-      per_graph: edges differ along the leading axes.
+      known_edges: senders, receivers and which of them count (None for all), [E] each,
+        in NumPy; None where they are traced, or differ along the leading axes.
     """
 
     topology: Topology
@@ -110,6 +111,7 @@ class Problem:
     num_edges: int
     is_listed: bool
     is_simple: bool
+    known_edges: tuple[Any, Any, Any] | None
     has_edge_leaves: bool
     has_edge_labels: bool
     has_pair_labels: bool

@@ -31,8 +31,8 @@ from relational.lowerings.problem import (
 )
 from relational.lowerings.products import upright
 from relational.lowerings.rows import Row, best_block, rows, runs
+from relational.lowerings.splits import Split, is_led, nothing, summed
 from relational.lowerings.tile import Part, Tile
-from relational.terms import accumulator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,9 +95,7 @@ class Tiles:
         loops = jax.default_backend() == "cpu" if self.loops is None else self.loops
         operands = with_positions(problem, operands)
         work = _Work(problem, tuple(self.plan(problem)), self.senders, loops)
-        leaves, treedef = jax.tree.flatten(operands)
-        moving = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
-        split = _Split(treedef, tuple(moving))
+        split = Split.of(operands)
         run = jax.custom_vjp(functools.partial(_value, work, split))
         run.defvjp(
             functools.partial(_forward, work, split),
@@ -116,34 +114,12 @@ class _Work:
     loops: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class _Split:
-    """Which leaves of the operands are differentiable."""
-
-    treedef: Any
-    moving: tuple[bool, ...]
-
-    def divide(self, operands: Any) -> tuple[list[Any], list[Any]]:
-        leaves = self.treedef.flatten_up_to(operands)
-        pairs = list(zip(leaves, self.moving, strict=True))
-        return [x for x, moves in pairs if moves], [
-            x for x, moves in pairs if not moves
-        ]
-
-    def join(self, moving: list[Any], fixed: list[Any]) -> Any:
-        sources = {True: iter(moving), False: iter(fixed)}
-        leaves = [next(sources[moves]) for moves in self.moving]
-        return jax.tree.unflatten(self.treedef, leaves)
-
-
-def _value(
-    work: _Work, split: _Split, moving: list[Any], fixed: list[Any]
-) -> list[Any]:
+def _value(work: _Work, split: Split, moving: list[Any], fixed: list[Any]) -> list[Any]:
     return _forward(work, split, moving, fixed)[0]
 
 
 def _forward(
-    work: _Work, split: _Split, moving: list[Any], fixed: list[Any]
+    work: _Work, split: Split, moving: list[Any], fixed: list[Any]
 ) -> tuple[list[Any], Any]:
     operands = split.join(moving, fixed)
     if work.loops:
@@ -161,7 +137,7 @@ def _finish(problem: Problem, state: list[tuple[Any, Any]]) -> list[Any]:
 
 
 def _backward(
-    work: _Work, split: _Split, residuals: Any, cotangents: list[Any]
+    work: _Work, split: Split, residuals: Any, cotangents: list[Any]
 ) -> tuple[list[Any], None]:
     moving, fixed, state = residuals
     shifts = [shift for shift, _ in state]
@@ -300,7 +276,7 @@ def _cut(operands: Operands, row: Row, starts: Any) -> Operands:
 
 
 def _gradients(
-    work: _Work, split: _Split, operands: Operands, state: tuple[Any, Any]
+    work: _Work, split: Split, operands: Operands, state: tuple[Any, Any]
 ) -> list[Any]:
     """Returns the cotangents of the differentiable operands of one graph."""
 
@@ -327,7 +303,7 @@ def _gradients(
     def step(run: list[Row], totals: list[Any], starts: Any) -> tuple[list[Any], None]:
         return of_row(run, totals, starts), None
 
-    totals = [_nothing(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
+    totals = [nothing(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
     for run in runs(work.plan):
         if len(run) == 1:
             totals = of_row(run, totals, run[0].starts)
@@ -336,14 +312,8 @@ def _gradients(
     return totals
 
 
-def _nothing(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Returns zeros to add cotangents to: in bfloat16, ones would add up to 256."""
-    is_real = jnp.issubdtype(dtype, jnp.floating)
-    return jnp.zeros(shape, accumulator(dtype) if is_real else dtype)
-
-
 def _batch_backward(
-    work: _Work, split: _Split, operands: Operands, state: Any
+    work: _Work, split: Split, operands: Operands, state: Any
 ) -> list[Any]:
     """Takes all graphs at once, and adds up where an operand was shared."""
     axes = work.problem.batch_axes
@@ -354,21 +324,7 @@ def _batch_backward(
 
     led = (operands._replace(shared=None), state)  # type: ignore[arg-type]  # As above.
     found = each_lead(one, led, axes)
-
-    def gather(leaf: Any, total: Any, has_lead: bool) -> Any:
-        own = leaf.shape[:axes] if has_lead else (1,) * axes
-        extra = [at for at in range(axes) if own[at] == 1 and total.shape[at] != 1]
-        whole = total.sum(axis=extra, keepdims=True)
-        return whole.reshape(leaf.shape).astype(leaf.dtype)
-
-    moving, _ = split.divide(operands)
-    is_led, _ = split.divide(_is_led(operands))
-    return [gather(*each) for each in zip(moving, found, is_led, strict=True)]
-
-
-def _is_led(operands: Operands) -> Operands:
-    led = jax.tree.map(lambda _: True, operands)
-    return led._replace(shared=jax.tree.map(lambda _: False, operands.shared))
+    return summed(split, operands, found, axes)
 
 
 def _flat_index(work: _Work, tree: Any) -> tuple[Any, Any]:
@@ -411,21 +367,21 @@ def _loop(work: _Work, function: Callable[[Operands], Any], operands: Operands) 
 
 
 def _loop_backward(
-    work: _Work, split: _Split, operands: Operands, state: Any
+    work: _Work, split: Split, operands: Operands, state: Any
 ) -> list[Any]:
     """Takes graphs one at a time, and adds into the cotangents of their operands."""
     shared = operands.shared
     led = (operands._replace(shared=None), state)  # type: ignore[arg-type]  # As above.
     flat, index = _flat_index(work, led)
     moving, _ = split.divide(operands)
-    is_led, _ = split.divide(_is_led(operands))
+    has_leads, _ = split.divide(is_led(operands))
     first = jnp.zeros(work.problem.num_graphs, jnp.int32)
     in_shared = jax.tree.map(lambda _: first, shared)
     places, _ = split.divide(index[0]._replace(shared=in_shared))
     axes = work.problem.batch_axes
     totals = [
-        _nothing(leaf.shape if has_lead else (*(1,) * axes, *leaf.shape), leaf.dtype)
-        for leaf, has_lead in zip(moving, is_led, strict=True)
+        nothing(leaf.shape if has_lead else (*(1,) * axes, *leaf.shape), leaf.dtype)
+        for leaf, has_lead in zip(moving, has_leads, strict=True)
     ]
 
     totals = [
