@@ -75,7 +75,63 @@ def _traced(receivers: int, senders: int) -> str:
     return f"rl.Edges(edge_senders, edge_receivers, {receivers}, {senders})"
 
 
-FAMILIES = ("rules", "algebra", "data", "lists")
+FAMILIES = ("rules", "algebra", "data", "lists", "grids")
+
+
+@st.composite
+def _neighbourhoods(draw: Any) -> tuple[str, Any]:
+    """A neighbourhood as text, and a relation that fits its grids."""
+    grid = draw(st.sampled_from([(9,), (3, 3), (2, 4), (4, 2), (2, 2, 2), (1, 5)]))
+    sizes = {
+        name: tuple(draw(st.integers(1, most)) for _ in grid)
+        for name, most in (("size", 3), ("stride", 2), ("dilation", 2))
+    }
+    if draw(st.booleans()):
+        stencil = rl.Stencil(grid=grid, **sizes)
+        if draw(st.booleans()):
+            return f"rl.{stencil}.T", stencil.tap.T
+        return f"rl.{stencil}", stencil.tap
+    fits = all(
+        s * d <= n
+        for n, s, d in zip(grid, sizes["size"], sizes["dilation"], strict=True)
+    )
+    border = draw(st.sampled_from(["cut", "shift"] if fits else ["cut"]))
+    window = rl.Window(grid=grid, border=border, **sizes)
+    bound = {draw(st.sampled_from(["clip", "limit"])): draw(st.integers(0, 2))}
+    relations = [
+        window.tap,
+        rl.GridOffset(grid=grid, **bound),
+        rl.GridOffset(grid=grid),
+    ]
+    return f"rl.{window}", draw(st.sampled_from(relations))
+
+
+@st.composite
+def _grids(draw: Any) -> tuple[str, Any]:
+    """A neighbourhood or a sparse pattern, perhaps composed, and a relation or None."""
+    patterns = st.sampled_from(
+        [
+            "rl.Strided(3)",
+            "rl.Where(lambda receiver, sender: (receiver * sender) % 3 != 1)",
+            "rl.RasterBlocks2D(grid=(2, 4), block=(2, 2), above=1, beside=1)",
+            "rl.Causal() & (rl.Band(before=1) | rl.Strided(3))",
+        ]
+    )
+    text, relation = draw(
+        st.one_of(_neighbourhoods(), _neighbourhoods(), st.tuples(patterns, st.none()))
+    )
+    joined = draw(
+        st.sampled_from(
+            [
+                "",
+                "",
+                " & rl.Causal()",
+                " - rl.Self()",
+                " & rl.Lengths(senders=speaking)",
+            ]
+        )
+    )
+    return text + joined, relation
 
 
 @st.composite
@@ -171,10 +227,16 @@ OTHERS = [rl.Max(), rl.Min(), rl.LogSumExp(), rl.LogSumExp(unreached=-2.0), rl.S
 @st.composite
 def structures(draw: Any, family: str) -> Structure:
     """Draws a structure whose topology is of one of `FAMILIES`."""
-    sizes = st.sampled_from([7, 9, 5, 8, 7, 9, 1, 2, 0])
-    receivers = draw(sizes)
-    senders = draw(st.one_of(st.just(receivers), sizes))
-    topology = draw(topologies(family, receivers, senders))
+    place = None
+    if family == "grids":
+        topology, place = draw(_grids())
+        rule = eval(topology.split(" & rl.Lengths")[0], {"rl": rl})  # Ours, from above.
+        receivers, senders = (count or 8 for count in rule.counts())
+    else:
+        sizes = st.sampled_from([7, 9, 5, 8, 7, 9, 1, 2, 0])
+        receivers = draw(sizes)
+        senders = draw(st.one_of(st.just(receivers), sizes))
+        topology = draw(topologies(family, receivers, senders))
     aggregator: Any = draw(
         st.one_of(
             st.just(rl.Softmax()),
@@ -243,7 +305,7 @@ def structures(draw: Any, family: str) -> Structure:
         ),
     )
     kinds = {
-        "offset": rl.Offset(**offset),
+        "offset": rl.Offset(**offset) if place is None else place,
         "pitch": rl.Difference("pitch", **pitch),
         "distance": rl.Offset() if is_bare else rl.Offset(**distance),
         "interval": rl.Difference("pitch", **({} if is_bare else interval)),

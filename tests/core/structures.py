@@ -45,7 +45,7 @@ class Structure:
     score: tuple[Callable[..., Any], ...] = (said.content,)
     message: tuple[Callable[..., Any], ...] = (said.value,)
     aggregator: Any = rl.Softmax()  # noqa: RUF009  # Frozen.
-    offset: rl.Offset = rl.Offset(clip=3)  # noqa: RUF009
+    offset: Any = rl.Offset(clip=3)  # noqa: RUF009
     pitch: rl.Difference = rl.Difference("pitch", limit=3)  # noqa: RUF009
     distance: rl.Offset = rl.Offset()  # noqa: RUF009
     interval: rl.Difference = rl.Difference("pitch")  # noqa: RUF009
