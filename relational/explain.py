@@ -82,7 +82,7 @@ def describe(plan: Plan) -> str:
     )
     lines = [head]
     for role, terms in (("score", problem.score), ("message", problem.message)):
-        lines.extend(_term_line(role, term, problem) for term in terms)
+        lines.extend(_term_line(role, term, plan) for term in terms)
     names = ", ".join(type(each).__name__ for each in problem.aggregators)
     lines.append(f"  {'listens by':10} {names}")
     why = "asked for" if plan.is_asked else "the cheapest that can serve"
@@ -92,9 +92,12 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _term_line(role: str, term: Term, problem: Problem) -> str:
+def _term_line(role: str, term: Term, plan: Plan) -> str:
     depends = ", ".join(sorted(term.depends)) or "nothing"
-    return f"  {role:10} {term.kind} of {depends}: {_becomes(role, term, problem)}"
+    becomes = _becomes(role, term, plan.problem)
+    if plan.lowering.name == "stencil":
+        becomes = "a convolution"
+    return f"  {role:10} {term.kind} of {depends}: {becomes}"
 
 
 def _becomes(role: str, term: Term, problem: Problem) -> str:
