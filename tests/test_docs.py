@@ -97,9 +97,10 @@ def test_what_is_exported_is_documented_with_an_example(module, name):
     assert ">>> " in words, f"{module.__name__}.{name} has no example"
 
 
-def test_the_python_of_the_readme_prints_what_it_says(tmp_path):
-    text = text_of(ROOT / "README.md")
-    program = tmp_path / "readme.py"
+@pytest.mark.parametrize("page", ["README.md", "docs/systems.md"])
+def test_the_python_of_a_page_prints_what_it_says(tmp_path, page):
+    text = text_of(ROOT / page)
+    program = tmp_path / "page.py"
     program.write_text("".join(blocks_of(text, "python")), "utf-8")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
