@@ -28,6 +28,8 @@ def topology_of(spec: specs.TopologySpec) -> Topology:
             return rl.Band(before=before, after=after)
         case specs.BlocksSpec(size=size, before=before):
             return rl.Blocks(size=size, before=before)
+        case specs.StridedSpec(stride=stride):
+            return rl.Strided(stride)
         case specs.AndSpec(parts=parts):
             return functools.reduce(And, map(topology_of, parts))
         case specs.OrSpec(parts=parts):

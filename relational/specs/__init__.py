@@ -37,6 +37,7 @@ from relational.specs.topology import CompleteSpec as CompleteSpec
 from relational.specs.topology import MinusSpec as MinusSpec
 from relational.specs.topology import OrSpec as OrSpec
 from relational.specs.topology import SelfSpec as SelfSpec
+from relational.specs.topology import StridedSpec as StridedSpec
 from relational.specs.topology import TopologySpec as TopologySpec
 from relational.specs.training import AdamSpec as AdamSpec
 from relational.specs.training import AdamWSpec as AdamWSpec

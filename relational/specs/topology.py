@@ -46,6 +46,14 @@ class BlocksSpec:
     """How many blocks before its own a node hears, each as a whole."""
 
 
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class StridedSpec:
+    """Every node hears those that lie a multiple of `stride` away, itself too."""
+
+    stride: Count
+    """Nodes from one that is heard to the next."""
+
+
 @dataclass(frozen=True, kw_only=True, config=_LIST)
 class AndSpec:
     """A node hears the nodes that it hears in all of the parts."""
@@ -82,6 +90,7 @@ TOPOLOGIES: dict[str, type] = {
     "self": SelfSpec,
     "band": BandSpec,
     "blocks": BlocksSpec,
+    "strided": StridedSpec,
     "and": AndSpec,
     "or": OrSpec,
     "minus": MinusSpec,
@@ -95,6 +104,7 @@ TopologySpec: TypeAlias = Annotated[
         SelfSpec,
         BandSpec,
         BlocksSpec,
+        StridedSpec,
         AndSpec,
         OrSpec,
         MinusSpec,

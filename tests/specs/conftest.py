@@ -21,6 +21,7 @@ def _leaves() -> st.SearchStrategy[Any]:
         st.sampled_from([specs.CompleteSpec(), specs.CausalSpec(), specs.SelfSpec()]),
         st.builds(specs.BandSpec, before=reach, after=reach),
         st.builds(specs.BlocksSpec, size=st.integers(1, 300), before=reach),
+        st.builds(specs.StridedSpec, stride=st.integers(1, 300)),
     )
 
 

@@ -223,7 +223,7 @@ _WRONG = [
         "casual",
         (
             "model.edges.self.topology: must be one of `complete`, `causal`, `self`, `band`, "
-            "`blocks`, `and`, `or`, `minus`; got `casual`. Did you mean `causal`?"
+            "`blocks`, `strided`, `and`, `or`, `minus`; got `casual`. Did you mean `causal`?"
         ),
     ),
     (
