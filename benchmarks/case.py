@@ -47,7 +47,11 @@ class Case:
 
 
 def jax_programs(
-    function: Callable[..., Any], inputs: Arrays, moving: Sequence[str]
+    function: Callable[..., Any],
+    inputs: Arrays,
+    moving: Sequence[str],
+    *,
+    has_backward: bool = True,
 ) -> Programs:
     """Returns the programs of `function(**inputs)`, compiled by XLA.
 
@@ -55,6 +59,7 @@ def jax_programs(
       function: of all inputs but "cotangent".
       inputs: with "cotangent", the output's.
       moving: what to differentiate with respect to.
+      has_backward: whether there is anything to differentiate.
     """
     import jax
     import jax.numpy as jnp
@@ -71,16 +76,20 @@ def jax_programs(
         _, pull = jax.vjp(lambda moved: forward(moved, fixed), moved)
         return pull(cotangent)[0]
 
-    forwards = jax.jit(forward).lower(moved, fixed).compile()
-    boths = jax.jit(both).lower(moved, fixed, cotangent).compile()
+    programs = [jax.jit(forward).lower(moved, fixed).compile()]
+    if has_backward:
+        programs.append(jax.jit(both).lower(moved, fixed, cotangent).compile())
 
     def temporary() -> tuple[int, int]:
-        first, second = forwards.memory_analysis(), boths.memory_analysis()
-        return first.temp_size_in_bytes, second.temp_size_in_bytes
+        found = [each.memory_analysis().temp_size_in_bytes for each in programs]
+        return found[0], found[-1]
+
+    def run_both() -> Any:
+        return jax.block_until_ready(programs[1](moved, fixed, cotangent))
 
     return Programs(
-        forward=lambda: jax.block_until_ready(forwards(moved, fixed)),
-        both=lambda: jax.block_until_ready(boths(moved, fixed, cotangent)),
+        forward=lambda: jax.block_until_ready(programs[0](moved, fixed)),
+        both=run_both if has_backward else None,
         to_numpy=lambda tree: jax.tree.map(np.asarray, tree),
         temporary=temporary,
     )

@@ -22,12 +22,12 @@ from relational.lowerings.problem import (
     Operands,
     Problem,
     Side,
-    each_graph,
     each_lead,
+    restore_lead,
     taken,
     with_positions,
 )
-from relational.lowerings.splits import Split, nothing, summed
+from relational.lowerings.splits import Split, nothing
 from relational.lowerings.tile import Part, Tile
 from relational.terms import Term
 
@@ -140,8 +140,9 @@ class _Row(Tile):
         return term.over(held, leaves, term.depends, inner)
 
     def _contract(self, weight: Any, mask: Any) -> Any:
-        message = jnp.where(_spread(mask, self.message()), self.message(), 0)
-        return jnp.einsum("ck,ck...->c...", weight, message)
+        del mask  # Weights are zero where no edge is, and messages those of real edges.
+        message = self.message()
+        return (_spread(weight, message) * message).sum(axis=1)
 
     def lifted(self, aggregator: Aggregator, shift: Any) -> Any:
         """Returns what every edge adds to the sums, leaves [C, K, ...].
@@ -175,7 +176,6 @@ class _Row(Tile):
                 sender.position,
             ).astype(weight.dtype)
         message = self.message()
-        message = jnp.where(_spread(mask, message), message, 0)
         return {"total": weight, "message": _spread(spoken, message) * message}
 
 
@@ -183,8 +183,39 @@ def _spread(value: Any, like: Any) -> Any:
     return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
 
 
-def _row(work: _Work, operands: Operands, block: Bucket, hub: str) -> _Row:
-    """Gathers what a block of rows needs."""
+def _behind(operands: Operands, batch_axes: int) -> Operands:
+    """Puts leading axes behind nodes and edges: what a node has lies in one place."""
+
+    def move(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, batch_axes, 0), tree)
+
+    edge = operands.edge
+    return operands._replace(
+        receiver=move(operands.receiver),
+        sender=move(operands.sender),
+        edge=edge._replace(
+            leaves=move(edge.leaves),
+            senders=edge.senders.reshape(-1),
+            receivers=edge.receivers.reshape(-1),
+            valid=None,
+        ),
+    )
+
+
+def _front(tree: Any, axes: int, batch_axes: int) -> Any:
+    """Puts leading axes, behind the first `axes`, to the front again."""
+    before, after = range(axes, axes + batch_axes), range(batch_axes)
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, before, after), tree)
+
+
+def _back(tree: Any, axes: int, batch_axes: int) -> Any:
+    """Undoes `_front`."""
+    before, after = range(batch_axes), range(axes, axes + batch_axes)
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, before, after), tree)
+
+
+def _gathered(operands: Operands, block: Bucket, hub: str) -> Operands:
+    """Returns what a block of rows needs: nodes [C, *lead, ...], edges [C, K, ...]."""
     edge = operands.edge
 
     def at(tree: Any, index: Any) -> Any:
@@ -192,17 +223,52 @@ def _row(work: _Work, operands: Operands, block: Bucket, hub: str) -> _Row:
 
     receivers = jnp.take(edge.receivers, block.edges, mode="clip")
     senders = jnp.take(edge.senders, block.edges, mode="clip")
-    pair = {
-        name: labels.at[receivers, senders].get(mode="clip")
+    by_pair = {
+        name: labels.at[..., receivers, senders].get(mode="clip")
         for name, labels in operands.pair.items()
-    } | {name: jnp.take(leaf, block.edges) for name, leaf in edge.labels.items()}
-    inner = operands._replace(
+    }
+    by_edge = {
+        name: jnp.take(labels, block.edges, axis=-1, mode="clip")
+        for name, labels in edge.labels.items()
+    }
+    none = edge._replace(senders=None, receivers=None, labels={})
+    return operands._replace(
         receiver=at(operands.receiver, block.nodes if hub == "receiver" else receivers),
         sender=at(operands.sender, block.nodes if hub == "sender" else senders),
-        edge=edge._replace(leaves=at(edge.leaves, block.edges)),
-        pair=pair,
+        edge=none._replace(leaves=at(edge.leaves, block.edges)),
+        pair=by_pair | by_edge,
     )
-    return _Row(work.problem, inner, True, False, valid=block.valid, hub=hub)
+
+
+def _each(
+    work: _Work, function: Any, gathered: Operands, block: Bucket, hub: str, more: Any
+) -> Any:
+    """Calls a function of a row of one graph, and of `more`, for all graphs.
+
+    Args:
+      function: takes a `_Row` and `more`, [C or 1, K or 1, ...] each.
+      more: [C or 1, K or 1, *lead, ...].
+
+    Returns:
+      [*lead, ...].
+    """
+    axes = work.problem.batch_axes
+    depth = {"receiver": 2, "sender": 2, hub: 1}
+    shared = gathered.shared
+    led = gathered._replace(
+        receiver=_front(gathered.receiver, depth["receiver"], axes),
+        sender=_front(gathered.sender, depth["sender"], axes),
+        edge=_front(gathered.edge, 2, axes),
+        shared=None,  # type: ignore[arg-type]  # Has no such axes.
+    )
+
+    def one(inner: Any) -> Any:
+        operands = inner[0]._replace(shared=shared)
+        row = _Row(work.problem, operands, True, False, valid=block.valid, hub=hub)
+        return function(row, inner[1])
+
+    found = each_lead(one, (led, _front(more, 2, axes)), axes)
+    return restore_lead(found, work.problem.lead)
 
 
 def _value(work: _Work, split: Split, moving: list[Any], fixed: list[Any]) -> list[Any]:
@@ -212,29 +278,35 @@ def _value(work: _Work, split: Split, moving: list[Any], fixed: list[Any]) -> li
 def _forward(
     work: _Work, split: Split, moving: list[Any], fixed: list[Any]
 ) -> tuple[list[Any], Any]:
-    operands = split.join(moving, fixed)
-    state = each_graph(functools.partial(_sums, work), operands, work.problem)
+    axes = work.problem.batch_axes
+    state = _sums(work, _behind(split.join(moving, fixed), axes))
     return _finish(work.problem, state), (moving, fixed, state)
 
 
 def _finish(problem: Problem, state: list[tuple[Any, Any]]) -> list[Any]:
-    return [
-        aggregator.finish(sums, shift)
-        for aggregator, (shift, sums) in zip(problem.aggregators, state, strict=True)
-    ]
+    """Returns the results, [*lead, R, ...], from sums of nodes, [R, *lead, ...]."""
+    pairs = zip(problem.aggregators, state, strict=True)
+    found = [aggregator.finish(sums, shift) for aggregator, (shift, sums) in pairs]
+    return [_front(each, 1, problem.batch_axes) for each in found]
 
 
 def _sums(work: _Work, operands: Operands) -> list[tuple[Any, Any]]:
-    """Returns (shift, sums) of one graph for each aggregator: leaves [R, ...]."""
+    """Returns (shift, sums) for each aggregator: leaves [R, *lead, ...]."""
+    problem = work.problem
 
-    def block(block: Bucket, carry: Any) -> Any:
-        row = _row(work, operands, block, "receiver")
-        return carry, [row.sums(each) for each in work.problem.aggregators]
+    def of_block(block: Bucket, carry: Any) -> Any:
+        def parts(row: _Row, more: Any) -> list[Part]:
+            del more
+            return [row.sums(aggregator) for aggregator in problem.aggregators]
 
-    _, found = work.by_receiver.each(block)
+        gathered = _gathered(operands, block, "receiver")
+        found = _each(work, parts, gathered, block, "receiver", ())
+        return carry, _back(found, 1, problem.batch_axes)
+
+    _, found = work.by_receiver.each(of_block)
     return [
         _merged(work.by_receiver, aggregator, [parts[at] for parts in found])
-        for at, aggregator in enumerate(work.problem.aggregators)
+        for at, aggregator in enumerate(problem.aggregators)
     ]
 
 
@@ -302,92 +374,91 @@ def _backward(
 
     _, pull = jax.vjp(finish, [sums for _, sums in state])
     (of_sums,) = pull(cotangents)
-    operands = split.join(moving, fixed)
-    shared = operands.shared
-
-    def one(led: Any) -> list[Any]:
-        return _gradients(work, split, led[0]._replace(shared=shared), led[1])
-
-    led = (operands._replace(shared=None), (shifts, of_sums))
-    found = each_lead(one, led, work.problem.batch_axes)
-    return summed(split, operands, found, work.problem.batch_axes), None
+    found = _gradients(work, split, moving, fixed, (shifts, of_sums))
+    pairs = zip(found, moving, strict=True)
+    return [total.astype(leaf.dtype) for total, leaf in pairs], None
 
 
 def _gradients(
-    work: _Work, split: Split, operands: Operands, state: tuple[Any, Any]
+    work: _Work, split: Split, moving: list[Any], fixed: list[Any], state: Any
 ) -> list[Any]:
-    """Returns the cotangents of the leaves that move, of one graph."""
-    problem = work.problem
-    shifts, of_sums = state
-    start = [nothing(leaf.shape, leaf.dtype) for leaf in split.divide(operands)[0]]
-    named: Any = split.join(start, [None] * (len(split.moving) - len(start)))
+    """Returns the cotangents of the leaves that move."""
+    problem, axes = work.problem, work.problem.batch_axes
+    operands = _behind(split.join(moving, fixed), axes)
 
-    def said(row: _Row, shifts: Any, of_sums: Any) -> Any:
+    def said(row: _Row, more: Any) -> Any:
         """Returns the number whose gradient is asked for: cotangent times sums."""
+        shifts, of_sums = more
         total: Any = 0
         for at, aggregator in enumerate(problem.aggregators):
-            added = row.lifted(aggregator, shifts[at])
-            pairs = zip(
-                jax.tree.leaves(added), jax.tree.leaves(of_sums[at]), strict=True
-            )
+            added = jax.tree.leaves(row.lifted(aggregator, shifts[at]))
+            pairs = zip(added, jax.tree.leaves(of_sums[at]), strict=True)
             total = total + sum((one * other).sum() for one, other in pairs)
         return total
 
     def of_receivers(block: Bucket, carry: Any) -> Any:
-        row = _row(work, operands, block, "receiver")
-        here = jax.tree.map(lambda leaf: leaf[block.nodes][:, None], (shifts, of_sums))
+        gathered = _gathered(operands, block, "receiver")
+        here = jax.tree.map(lambda leaf: leaf[block.nodes][:, None], state)
 
         def total(own: Any, common: Any) -> Any:
-            inner = row.operands._replace(
-                receiver=row.operands.receiver._replace(leaves=own[0]),
-                edge=row.operands.edge._replace(leaves=own[1]),
-                context=row.operands.context._replace(leaves=common[0]),
+            inner = gathered._replace(
+                receiver=gathered.receiver._replace(leaves=own[0]),
+                edge=gathered.edge._replace(leaves=own[1]),
+                context=gathered.context._replace(leaves=common[0]),
                 tables=common[1],
-                shared=row.operands.shared._replace(score=common[2], message=common[3]),
+                shared=gathered.shared._replace(score=common[2], message=common[3]),
             )
-            return said(dataclasses.replace(row, operands=inner), *here)
+            return _each(work, said, inner, block, "receiver", here).sum()
 
-        own = row.operands.receiver.leaves, row.operands.edge.leaves
+        own = gathered.receiver.leaves, gathered.edge.leaves
         pulled, added = _gradient(total, own, common)
         return jax.tree.map(_add, carry, added), pulled
 
     def of_senders(block: Bucket, carry: Any) -> Any:
-        row = _row(work, operands, block, "sender")
+        gathered = _gathered(operands, block, "sender")
         receivers = jnp.take(operands.edge.receivers, block.edges, mode="clip")
-        there = jax.tree.map(lambda leaf: leaf[receivers], (shifts, of_sums))
+        there = jax.tree.map(lambda leaf: leaf[receivers], state)
 
         def total(own: Any, common: Any) -> Any:
             del common
-            side = row.operands.sender._replace(leaves=own)
-            inner = row.operands._replace(sender=side)
-            return said(dataclasses.replace(row, operands=inner), *there)
+            side = gathered.sender._replace(leaves=own)
+            inner = gathered._replace(sender=side)
+            return _each(work, said, inner, block, "sender", there).sum()
 
-        pulled, _ = _gradient(total, row.operands.sender.leaves, ())
+        pulled, _ = _gradient(total, gathered.sender.leaves, ())
         return carry, pulled
 
     shared = operands.shared
     common = operands.context.leaves, operands.tables, shared.score, shared.message
-    carry = named.context.leaves, named.tables, named.shared.score, named.shared.message
+    carry = jax.tree.map(
+        lambda leaf: nothing(leaf.shape, leaf.dtype) if _moves(leaf) else None, common
+    )
     carry, found = work.by_receiver.each(of_receivers, carry)
     at_receivers = _added(work.by_receiver, [own for own, _ in found])
     at_edges = work.by_receiver.by_edge([edges for _, edges in found])
     _, found = work.by_sender.each(of_senders)
-    result = named._replace(
-        receiver=named.receiver._replace(leaves=at_receivers),
-        sender=named.sender._replace(leaves=_added(work.by_sender, found)),
-        edge=named.edge._replace(leaves=at_edges),
-        context=named.context._replace(leaves=carry[0]),
+    at_senders = _added(work.by_sender, found)
+    nodes = _front((at_receivers, at_senders, at_edges), 1, axes)
+    whole = split.join([None] * len(moving), fixed)
+    result = whole._replace(
+        receiver=whole.receiver._replace(leaves=nodes[0]),
+        sender=whole.sender._replace(leaves=nodes[1]),
+        edge=whole.edge._replace(leaves=nodes[2]),
+        context=whole.context._replace(leaves=carry[0]),
         tables=carry[1],
-        shared=named.shared._replace(score=carry[2], message=carry[3]),
+        shared=whole.shared._replace(score=carry[2], message=carry[3]),
     )
-    moving, _ = split.divide(result)
-    return moving
+    return split.divide(result)[0]
+
+
+def _moves(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
 def _gradient(function: Any, own: Any, common: Any) -> tuple[Any, Any]:
     """Returns the gradients with respect to both, None for leaves that do not move."""
     leaves, treedef = jax.tree.flatten((own, common))
-    moves = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+    moves = [_moves(leaf) for leaf in leaves]
 
     def call(moving: list[Any]) -> Any:
         values = iter(moving)
