@@ -4,7 +4,7 @@ Nodes of like degree share a bucket, a matrix of edges with a row a node; a node
 edges takes several rows, whose parts are merged. Made once on the host, from a list of
 edges that is known.
 
-Shapes: E edges, N nodes, C rows of a block, K edges of a row.
+Shapes: E edges, N nodes, C rows of a bucket, K edges of a row.
 """
 
 import dataclasses
@@ -18,16 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 
 _LONGEST = 64  # Edges of a row.
-_BLOCK = 2048  # Edges of a block: some 64 numbers each fit a cache.
+_ROWS = 8192  # Rows that are taken together.
+UNROLLED = 8  # Slots whose gathers are fused into one loop over rows.
 
 
 class Bucket(NamedTuple):
-    """Rows of one length, in blocks that are computed one after another.
+    """Rows of one length.
 
     Attributes:
-      nodes: [blocks, C] integers; rows that fill up a block repeat one.
-      edges: [blocks, C, K]; places without an edge repeat the row's first.
-      valid: [blocks, C, K] booleans.
+      nodes: [C] integers; rows that fill up a block repeat one.
+      edges: [C, K]; places without an edge repeat the row's first.
+      valid: [C, K] booleans.
     """
 
     nodes: Any
@@ -87,10 +88,9 @@ class Buckets:
             rows = np.flatnonzero(width == size)
             bucket = _bucket(rows, node, start, length, int(size), edges)
             order.append((rows, count))
-            flat = bucket.edges.reshape(-1, size)[: rows.size]
-            is_edge = bucket.valid.reshape(-1, size)[: rows.size]
             base = sum(each.edges.size for each in found)
-            places[flat[is_edge]] = base + np.flatnonzero(is_edge.reshape(-1))
+            laid_here = base + np.flatnonzero(bucket.valid.reshape(-1))
+            places[bucket.edges[bucket.valid]] = laid_here
             found.append(bucket)
             count += bucket.nodes.size
         laid = np.zeros(node.size, int)
@@ -111,31 +111,38 @@ class Buckets:
             np.where(places < 0, total, places).astype(np.int32),
         )
 
-    def each(
-        self, function: Callable[[Bucket, Any], tuple[Any, Any]], carry: Any = None
-    ) -> tuple[Any, list[Any]]:
-        """Calls a function on every block.
+    def each(self, function: Callable[[Bucket], tuple[Any, Any]]) -> Any:
+        """Calls a function on every bucket, some rows at a time.
 
         Args:
-          function: from a block ([C], [C, K], [C, K]) and the carry to the carry and a
-            pytree of arrays that begin with [C].
-          carry: what the first call is given.
+          function: returns leaves [C, ...], and others to add up.
 
         Returns:
-          The last carry, and for each bucket the arrays, [blocks x C, ...].
+          For each bucket its leaves; and the sums.
         """
-
-        def step(carry: Any, block: Any) -> Any:
-            return function(Bucket(*block), carry)
-
-        found = []
+        found, totals = [], []
         for bucket in self.buckets:
             arrays = tuple(jnp.asarray(leaf) for leaf in bucket)
             # As constants they would be folded into everything that reads them.
             arrays = jax.lax.optimization_barrier(arrays)
-            carry, rows = jax.lax.scan(step, carry, arrays)
-            found.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows))
-        return carry, found
+            if bucket.nodes.size <= _ROWS:
+                rows, added = function(Bucket(*arrays))
+            else:
+                # A loop, so that XLA fuses gathers with what is done to the rows here,
+                # and not with what is done to them later.
+                shape = (-1, _ROWS)
+                blocks = [x.reshape(*shape, *x.shape[1:]) for x in arrays]
+                rows, added = jax.lax.map(
+                    lambda block: function(Bucket(*block)), blocks
+                )
+                rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+                added = jax.tree.map(lambda x: x.sum(axis=0), added)
+            found.append(rows)
+            totals.append(added)
+        summed = jax.tree.map(
+            lambda *leaves: functools.reduce(jnp.add, leaves), *totals
+        )
+        return found, summed
 
     def by_edge(self, found: list[Any]) -> Any:
         """Returns leaves [E, ...] from those of each bucket, [rows, K, ...]."""
@@ -186,20 +193,50 @@ def _kept(content: _Content, num_nodes: int) -> Buckets:
     return Buckets.of(content.ends, num_nodes, content.kept)
 
 
+def over_slots(
+    bucket: Bucket, step: Callable[[Any, Any, Any], tuple[Any, Any]], carry: Any
+) -> tuple[Any, Any]:
+    """Goes through the slots of a bucket, a few at a time.
+
+    A gather of one row an index, fused with what is done to the rows, costs a CPU a
+    tenth of a gather of all slots at once. So slots are taken one by one, but several
+    in one loop over the rows.
+
+    Args:
+      step: from the carry, edges [C, k] and which are valid, [C, k], to the carry and
+        leaves [C, k, ...].
+      carry: what the first step is given.
+
+    Returns:
+      The last carry, and leaves [C, K, ...].
+    """
+    rows, size = bucket.edges.shape
+    if size <= UNROLLED:
+        return step(carry, bucket.edges, bucket.valid)
+
+    def cut(leaf: Any) -> Any:
+        return jnp.moveaxis(leaf.reshape(rows, -1, UNROLLED), 1, 0)
+
+    def one(carry: Any, slots: Any) -> tuple[Any, Any]:
+        return step(carry, *slots)
+
+    carry, found = jax.lax.scan(one, carry, (cut(bucket.edges), cut(bucket.valid)))
+
+    def joined(leaf: Any) -> Any:
+        return jnp.moveaxis(leaf, 0, 1).reshape(rows, size, *leaf.shape[3:])
+
+    return carry, jax.tree.map(joined, found)
+
+
 def _bucket(
     rows: Any, node: Any, start: Any, length: Any, size: int, edges: Any
 ) -> Bucket:
-    """Lays the edges of some rows into blocks, whose last is filled up."""
-    height = max(1, min(_BLOCK // size, rows.size))
-    count = -(-rows.size // height) * height
-    filled = np.concatenate([rows, np.full(count - rows.size, rows[0])])
+    """Lays the edges of some rows side by side, whole blocks where there are many."""
+    count = rows.size
+    if count > _ROWS:
+        rows = np.concatenate([rows, np.full(-count % _ROWS, rows[0])])
     slot = np.arange(size)[None]
-    valid = slot < length[filled][:, None]
-    valid[rows.size :] = False
-    at = start[filled][:, None] + np.where(slot < length[filled][:, None], slot, 0)
-    shape = (count // height, height)
-    return Bucket(
-        node[filled].reshape(shape).astype(np.int32),
-        edges[at].reshape(*shape, size).astype(np.int32),
-        valid.reshape(*shape, size),
-    )
+    is_edge = slot < length[rows][:, None]
+    at = start[rows][:, None] + np.where(is_edge, slot, 0)
+    valid = is_edge & (np.arange(rows.size) < count)[:, None]
+    return Bucket(node[rows].astype(np.int32), edges[at].astype(np.int32), valid)

@@ -1,10 +1,12 @@
 """Large lists of edges, node by node: the edges of a node side by side, in its slots.
 
 Nothing of the size of edges x features is stored and nothing is scattered: forward,
-every receiver gathers its senders and sums what they say; backward, receivers do so
-again for their own cotangents, and every sender gathers its receivers for its own.
+every receiver gathers its senders, slot by slot, and sums what they say; backward,
+receivers do so again for their own cotangents, and every sender gathers its receivers
+for its own.
 
-Shapes: R receivers, S senders, E edges, C rows of a block, K slots of a row.
+Shapes: R receivers, S senders, E edges, C rows of a bucket, k slots that are taken
+together, F features.
 """
 
 import dataclasses
@@ -21,15 +23,16 @@ from relational.lowerings.buckets import Bucket, Buckets
 from relational.lowerings.problem import (
     Operands,
     Problem,
-    Side,
     each_lead,
     restore_lead,
     taken,
     with_positions,
 )
 from relational.lowerings.splits import Split, nothing
-from relational.lowerings.tile import Part, Tile
+from relational.lowerings.tile import Part
 from relational.terms import Term
+
+_FAR = 1e30  # Beyond every score, and finite so that gradients are.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,85 +101,118 @@ class _Work:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Row(Tile):
-    """Some nodes and the edges that end, or begin, at each: a tile of C x K edges.
+class _Slot:
+    """One edge of each row, of one graph: every array is [C, ...].
 
-    One side is [C], the node of each row, the other [C, K].
+    Attributes:
+      valid: [C], whether there is an edge.
     """
 
-    valid: Any = None
-    hub: str = "receiver"
+    problem: Problem
+    operands: Operands
+    valid: Any
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        rows, slots = self.valid.shape
-        return rows, slots
+    def score(self) -> Any:
+        """Returns the summed scores, [C]."""
+        return self._sum(self.problem.score, self.operands.shared.score)
 
-    def mask(self) -> Any:
-        return self.valid
+    def message(self) -> Any:
+        """Returns the summed messages, [C, F]."""
+        return self._sum(self.problem.message, self.operands.shared.message)
 
-    def ends(self) -> tuple[Side, Side]:
-        sides = {"receiver": self.operands.receiver, "sender": self.operands.sender}
-        hub = jax.tree.map(lambda leaf: leaf[:, None], sides[self.hub])
-        sides[self.hub] = hub
-        return sides["receiver"], sides["sender"]
+    def _sum(self, terms: tuple[Term, ...], constants: list[list[Any]]) -> Any:
+        total: Any = 0
+        for term, held in zip(terms, constants, strict=True):
+            total = total + self._value(term, held).astype(self.problem.accumulator)
+        return jnp.broadcast_to(total, (self.valid.shape[0], *terms[0].shape))
 
-    def label(self, name: str) -> Any:
-        receiver, sender = self.ends()
-        given = self.operands.pair.get(name)
-        label = self.problem.label(name, receiver, sender, given)
-        return jnp.broadcast_to(label, self.shape)
-
-    def _pairs(self, term: Term, held: list[Any]) -> Any:
-        """Returns a term's values, [C or 1, K or 1, ...]."""
-        leaves = self._leaves() | {"edge": self.operands.edge.leaves}
+    def _value(self, term: Term, held: list[Any]) -> Any:
+        operands = self.operands
+        leaves = {
+            "receiver": operands.receiver.leaves,
+            "sender": operands.sender.leaves,
+            "edge": operands.edge.leaves,
+            "context": operands.context.leaves,
+        }
         for name in term.depends & set(self.problem.relations):
-            leaves[name] = self.problem.rows_at(name, self.operands, self.label(name))
+            label = self.problem.label(
+                name, operands.receiver, operands.sender, operands.pair.get(name)
+            )
+            leaves[name] = self.problem.rows_at(name, operands, label)
         if not term.depends:
-            return term.over(held, leaves)[None, None]
-        inner = term.depends - {self.hub}
-        if not inner:
-            return term.over(held, leaves, term.depends)[:, None]
-        return term.over(held, leaves, term.depends, inner)
+            return term.over(held, leaves)[None]
+        return term.over(held, leaves, term.depends)
 
-    def _contract(self, weight: Any, mask: Any) -> Any:
-        del mask  # Weights are zero where no edge is, and messages those of real edges.
-        message = self.message()
-        return (_spread(weight, message) * message).sum(axis=1)
+    def shift_of(self, aggregator: Aggregator) -> Any:
+        """Returns what the shift is made of, [C] or [C, F]; None where there is none."""
+        if aggregator.shift_of is None:
+            return None
+        value = self.score() if aggregator.shift_of == "score" else self.message()
+        return jax.lax.stop_gradient(value)
 
     def lifted(self, aggregator: Aggregator, shift: Any) -> Any:
-        """Returns what every edge adds to the sums, leaves [C, K, ...].
+        """Returns what the edges add to the sums of their receivers, leaves [C, ...].
 
         Args:
-          shift: that of each edge's receiver, [C or 1, K or 1, ...]; None for none.
+          shift: [C, ...], or None for none.
         """
-        mask = self.mask()
-        if not isinstance(aggregator, Weighting):
-            message = self.message()
-            fallback = jnp.broadcast_to(shift, message.shape)
-            message = jnp.where(_spread(mask, message), message, fallback)
-            added = aggregator.lift(None, message, shift)
-            return jax.tree.map(
-                lambda leaf: jnp.where(_spread(mask, leaf), leaf, 0), added
-            )
+        if isinstance(aggregator, Weighting):
+            return self._weighted(aggregator, shift)
+        message = self.message()
+        heard = _spread(self.valid, message)
+        message = jnp.where(heard, message, shift)
+        added = aggregator.lift(None, message, shift)
+        return jax.tree.map(lambda leaf: jnp.where(heard, leaf, 0), added)
+
+    def _weighted(self, aggregator: Weighting, shift: Any) -> Any:
         score = None
         if aggregator.hears_score:
-            score = self.score()
-            score = jnp.where(mask, score, jnp.broadcast_to(shift, score.shape))
+            score = jnp.where(self.valid, self.score(), shift)
         weight = aggregator.weight(score, shift).astype(self.problem.accumulator)
-        weight = jnp.where(mask, jnp.broadcast_to(weight, self.shape), 0)
+        weight = jnp.where(self.valid, jnp.broadcast_to(weight, self.valid.shape), 0)
         spoken = weight
         if self.problem.dropout_rate:
-            receiver, sender = self.ends()
             spoken = weight * keep_scale(
                 self.problem.dropout_rate,
                 self.operands.shared.seed,
                 self.operands.context.index,
-                receiver.position,
-                sender.position,
+                self.operands.receiver.position,
+                self.operands.sender.position,
             ).astype(weight.dtype)
         message = self.message()
         return {"total": weight, "message": _spread(spoken, message) * message}
+
+
+def _part(aggregator: Aggregator, slots: list[_Slot]) -> Part:
+    """Returns what some slots contribute to each row, [C, ...]."""
+    heard = functools.reduce(jnp.logical_or, [slot.valid for slot in slots])
+    shift = None
+    if aggregator.shift_of is not None:
+        shift = _shift(aggregator, slots)
+        shift = jnp.where(_spread(heard, shift), shift, 0)
+    lifted = [slot.lifted(aggregator, shift) for slot in slots]
+    sums = jax.tree.map(lambda *leaves: functools.reduce(jnp.add, leaves), *lifted)
+    return Part(shift, sums, heard)
+
+
+def _shift(aggregator: Aggregator, slots: list[_Slot]) -> Any:
+    values = [slot.shift_of(aggregator) for slot in slots]
+    if aggregator.shift_by == "mean":
+        total: Any = 0
+        count: Any = 0
+        for slot, value in zip(slots, values, strict=True):
+            total = total + jnp.where(_spread(slot.valid, value), value, 0)
+            count = count + slot.valid.astype(value.dtype)
+        return total / _spread(jnp.maximum(count, 1), total)
+    if aggregator.shift_by == "min":
+        combine, neutral = jnp.minimum, _FAR
+    else:
+        combine, neutral = jnp.maximum, -_FAR
+    masked = [
+        jnp.where(_spread(slot.valid, value), value, neutral)
+        for slot, value in zip(slots, values, strict=True)
+    ]
+    return functools.reduce(combine, masked)
 
 
 def _spread(value: Any, like: Any) -> Any:
@@ -214,60 +250,74 @@ def _back(tree: Any, axes: int, batch_axes: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, before, after), tree)
 
 
-def _gathered(operands: Operands, block: Bucket, hub: str) -> Operands:
-    """Returns what a block of rows needs: nodes [C, *lead, ...], edges [C, K, ...]."""
+def _gathered(operands: Operands, nodes: Any, edges: Any, hub: str) -> Operands:
+    """Returns what one slot needs: [C, *lead, ...] but for labels, [*lead, C].
+
+    Args:
+      nodes: [C], the node of each row at the `hub` of its edges.
+      edges: [C].
+    """
     edge = operands.edge
 
     def at(tree: Any, index: Any) -> Any:
         return jax.tree.map(lambda leaf: taken(leaf, index), tree)
 
-    receivers = jnp.take(edge.receivers, block.edges, mode="clip")
-    senders = jnp.take(edge.senders, block.edges, mode="clip")
+    receivers = senders = nodes
+    if hub != "receiver" or operands.pair:
+        receivers = jnp.take(edge.receivers, edges, mode="clip")
+    if hub != "sender" or operands.pair:
+        senders = jnp.take(edge.senders, edges, mode="clip")
     by_pair = {
         name: labels.at[..., receivers, senders].get(mode="clip")
         for name, labels in operands.pair.items()
     }
     by_edge = {
-        name: jnp.take(labels, block.edges, axis=-1, mode="clip")
+        name: jnp.take(labels, edges, axis=-1, mode="clip")
         for name, labels in edge.labels.items()
     }
     none = edge._replace(senders=None, receivers=None, labels={})
     return operands._replace(
-        receiver=at(operands.receiver, block.nodes if hub == "receiver" else receivers),
-        sender=at(operands.sender, block.nodes if hub == "sender" else senders),
-        edge=none._replace(leaves=at(edge.leaves, block.edges)),
+        receiver=at(operands.receiver, receivers),
+        sender=at(operands.sender, senders),
+        edge=none._replace(leaves=at(edge.leaves, edges)),
         pair=by_pair | by_edge,
     )
 
 
 def _each(
-    work: _Work, function: Any, gathered: Operands, block: Bucket, hub: str, more: Any
+    work: _Work, function: Any, gathered: list[Operands], valid: Any, more: Any
 ) -> Any:
-    """Calls a function of a row of one graph, and of `more`, for all graphs.
+    """Calls a function of slots of one graph, and of `more`, for all graphs.
 
     Args:
-      function: takes a `_Row` and `more`, [C or 1, K or 1, ...] each.
-      more: [C or 1, K or 1, *lead, ...].
+      function: takes a list of `_Slot`, and `more`.
+      gathered: of each slot.
+      valid: [C, k].
+      more: leaves [C, *lead, ...].
 
     Returns:
       [*lead, ...].
     """
     axes = work.problem.batch_axes
-    depth = {"receiver": 2, "sender": 2, hub: 1}
-    shared = gathered.shared
-    led = gathered._replace(
-        receiver=_front(gathered.receiver, depth["receiver"], axes),
-        sender=_front(gathered.sender, depth["sender"], axes),
-        edge=_front(gathered.edge, 2, axes),
-        shared=None,  # type: ignore[arg-type]  # Has no such axes.
-    )
+    shared = gathered[0].shared
+    led = [
+        each._replace(
+            receiver=_front(each.receiver, 1, axes),
+            sender=_front(each.sender, 1, axes),
+            edge=_front(each.edge, 1, axes),
+            shared=None,  # type: ignore[arg-type]  # Has no such axes.
+        )
+        for each in gathered
+    ]
 
     def one(inner: Any) -> Any:
-        operands = inner[0]._replace(shared=shared)
-        row = _Row(work.problem, operands, True, False, valid=block.valid, hub=hub)
-        return function(row, inner[1])
+        slots = [
+            _Slot(work.problem, operands._replace(shared=shared), valid[:, at])
+            for at, operands in enumerate(inner[0])
+        ]
+        return function(slots, inner[1])
 
-    found = each_lead(one, (led, _front(more, 2, axes)), axes)
+    found = each_lead(one, (led, _front(more, 1, axes)), axes)
     return restore_lead(found, work.problem.lead)
 
 
@@ -294,16 +344,38 @@ def _sums(work: _Work, operands: Operands) -> list[tuple[Any, Any]]:
     """Returns (shift, sums) for each aggregator: leaves [R, *lead, ...]."""
     problem = work.problem
 
-    def of_block(block: Bucket, carry: Any) -> Any:
-        def parts(row: _Row, more: Any) -> list[Part]:
+    def of_bucket(bucket: Bucket) -> tuple[list[Part], None]:
+        def parts(slots: list[_Slot], more: Any) -> list[Part]:
             del more
-            return [row.sums(aggregator) for aggregator in problem.aggregators]
+            return [_part(aggregator, slots) for aggregator in problem.aggregators]
 
-        gathered = _gathered(operands, block, "receiver")
-        found = _each(work, parts, gathered, block, "receiver", ())
-        return carry, _back(found, 1, problem.batch_axes)
+        def of_slots(edges: Any, valid: Any) -> list[Part]:
+            gathered = [
+                _gathered(operands, bucket.nodes, edges[:, at], "receiver")
+                for at in range(edges.shape[1])
+            ]
+            found = _each(work, parts, gathered, valid, ())
+            return list(_back(found, 1, problem.batch_axes))
 
-    _, found = work.by_receiver.each(of_block)
+        def step(carry: list[Part], edges: Any, valid: Any) -> tuple[list[Part], None]:
+            merged = [
+                old.merge(new, aggregator)
+                for old, new, aggregator in zip(
+                    carry, of_slots(edges, valid), problem.aggregators, strict=True
+                )
+            ]
+            return merged, None
+
+        first = slice(0, buckets.UNROLLED)
+        shapes = jax.eval_shape(
+            of_slots, bucket.edges[:, first], bucket.valid[:, first]
+        )
+        if bucket.edges.shape[1] <= buckets.UNROLLED:
+            return of_slots(bucket.edges, bucket.valid), None
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return buckets.over_slots(bucket, step, empty)
+
+    found, _ = work.by_receiver.each(of_bucket)
     return [
         _merged(work.by_receiver, aggregator, [parts[at] for parts in found])
         for at, aggregator in enumerate(problem.aggregators)
@@ -386,57 +458,78 @@ def _gradients(
     problem, axes = work.problem, work.problem.batch_axes
     operands = _behind(split.join(moving, fixed), axes)
 
-    def said(row: _Row, more: Any) -> Any:
+    def said(slots: list[_Slot], more: Any) -> Any:
         """Returns the number whose gradient is asked for: cotangent times sums."""
-        shifts, of_sums = more
         total: Any = 0
-        for at, aggregator in enumerate(problem.aggregators):
-            added = jax.tree.leaves(row.lifted(aggregator, shifts[at]))
-            pairs = zip(added, jax.tree.leaves(of_sums[at]), strict=True)
-            total = total + sum((one * other).sum() for one, other in pairs)
+        for slot, (shifts, of_sums) in zip(slots, more, strict=True):
+            for at, aggregator in enumerate(problem.aggregators):
+                added = jax.tree.leaves(slot.lifted(aggregator, shifts[at]))
+                pairs = zip(added, jax.tree.leaves(of_sums[at]), strict=True)
+                total = total + sum((one * other).sum() for one, other in pairs)
         return total
 
-    def of_receivers(block: Bucket, carry: Any) -> Any:
-        gathered = _gathered(operands, block, "receiver")
-        here = jax.tree.map(lambda leaf: leaf[block.nodes][:, None], state)
+    def at(tree: Any, index: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.take(leaf, index, 0, mode="clip"), tree)
 
-        def total(own: Any, common: Any) -> Any:
-            inner = gathered._replace(
-                receiver=gathered.receiver._replace(leaves=own[0]),
-                edge=gathered.edge._replace(leaves=own[1]),
-                context=gathered.context._replace(leaves=common[0]),
-                tables=common[1],
-                shared=gathered.shared._replace(score=common[2], message=common[3]),
-            )
-            return _each(work, said, inner, block, "receiver", here).sum()
+    def of_receivers(bucket: Bucket) -> tuple[Any, Any]:
+        own = at(operands.receiver.leaves, bucket.nodes)
+        here = at(state, bucket.nodes)
 
-        own = gathered.receiver.leaves, gathered.edge.leaves
-        pulled, added = _gradient(total, own, common)
-        return jax.tree.map(_add, carry, added), pulled
+        def step(carry: Any, edges: Any, valid: Any) -> tuple[Any, Any]:
+            gathered = [
+                _gathered(operands, bucket.nodes, edges[:, k], "receiver")
+                for k in range(edges.shape[1])
+            ]
 
-    def of_senders(block: Bucket, carry: Any) -> Any:
-        gathered = _gathered(operands, block, "sender")
-        receivers = jnp.take(operands.edge.receivers, block.edges, mode="clip")
-        there = jax.tree.map(lambda leaf: leaf[receivers], state)
+            def total(own: Any, of_edges: Any, common: Any) -> Any:
+                inner = [
+                    each._replace(
+                        receiver=each.receiver._replace(leaves=own),
+                        edge=each.edge._replace(leaves=of_edge),
+                        context=each.context._replace(leaves=common[0]),
+                        tables=common[1],
+                        shared=each.shared._replace(score=common[2], message=common[3]),
+                    )
+                    for each, of_edge in zip(gathered, of_edges, strict=True)
+                ]
+                return _each(work, said, inner, valid, [here] * len(inner)).sum()
 
-        def total(own: Any, common: Any) -> Any:
-            del common
-            side = gathered.sender._replace(leaves=own)
-            inner = gathered._replace(sender=side)
-            return _each(work, said, inner, block, "sender", there).sum()
+            of_edges = [each.edge.leaves for each in gathered]
+            pulled = _gradient(total, own, of_edges, common)
+            at_edges = jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *pulled[1])
+            return jax.tree.map(_add, carry, (pulled[0], pulled[2])), at_edges
 
-        pulled, _ = _gradient(total, gathered.sender.leaves, ())
-        return carry, pulled
+        start = _nothings(own), _nothings(common)
+        (at_nodes, total_of), at_edges = buckets.over_slots(bucket, step, start)
+        return (at_nodes, at_edges), total_of
+
+    def of_senders(bucket: Bucket) -> tuple[Any, Any]:
+        own = at(operands.sender.leaves, bucket.nodes)
+
+        def step(carry: Any, edges: Any, valid: Any) -> tuple[Any, None]:
+            slots = [edges[:, k] for k in range(edges.shape[1])]
+            gathered = [_gathered(operands, bucket.nodes, k, "sender") for k in slots]
+            ends = [jnp.take(operands.edge.receivers, k, mode="clip") for k in slots]
+            there = [at(state, end) for end in ends]
+
+            def total(own: Any) -> Any:
+                inner = [
+                    each._replace(sender=each.sender._replace(leaves=own))
+                    for each in gathered
+                ]
+                return _each(work, said, inner, valid, there).sum()
+
+            (pulled,) = _gradient(total, own)
+            return jax.tree.map(_add, carry, pulled), None
+
+        return buckets.over_slots(bucket, step, _nothings(own))
 
     shared = operands.shared
     common = operands.context.leaves, operands.tables, shared.score, shared.message
-    carry = jax.tree.map(
-        lambda leaf: nothing(leaf.shape, leaf.dtype) if _moves(leaf) else None, common
-    )
-    carry, found = work.by_receiver.each(of_receivers, carry)
-    at_receivers = _added(work.by_receiver, [own for own, _ in found])
-    at_edges = work.by_receiver.by_edge([edges for _, edges in found])
-    _, found = work.by_sender.each(of_senders)
+    found, at_all = work.by_receiver.each(of_receivers)
+    at_receivers = _added(work.by_receiver, [at_nodes for at_nodes, _ in found])
+    at_edges = work.by_receiver.by_edge([at_edges for _, at_edges in found])
+    found, _ = work.by_sender.each(of_senders)
     at_senders = _added(work.by_sender, found)
     nodes = _front((at_receivers, at_senders, at_edges), 1, axes)
     whole = split.join([None] * len(moving), fixed)
@@ -444,27 +537,33 @@ def _gradients(
         receiver=whole.receiver._replace(leaves=nodes[0]),
         sender=whole.sender._replace(leaves=nodes[1]),
         edge=whole.edge._replace(leaves=nodes[2]),
-        context=whole.context._replace(leaves=carry[0]),
-        tables=carry[1],
-        shared=whole.shared._replace(score=carry[2], message=carry[3]),
+        context=whole.context._replace(leaves=at_all[0]),
+        tables=at_all[1],
+        shared=whole.shared._replace(score=at_all[2], message=at_all[3]),
     )
     return split.divide(result)[0]
+
+
+def _nothings(tree: Any) -> Any:
+    """Returns zeros to add cotangents to, None for leaves that do not move."""
+    return jax.tree.map(
+        lambda leaf: nothing(leaf.shape, leaf.dtype) if _moves(leaf) else None, tree
+    )
 
 
 def _moves(leaf: Any) -> bool:
     return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
-def _gradient(function: Any, own: Any, common: Any) -> tuple[Any, Any]:
-    """Returns the gradients with respect to both, None for leaves that do not move."""
-    leaves, treedef = jax.tree.flatten((own, common))
+def _gradient(function: Any, *arguments: Any) -> Any:
+    """Returns the gradients by argument, None for leaves that do not move."""
+    leaves, treedef = jax.tree.flatten(arguments)
     moves = [_moves(leaf) for leaf in leaves]
 
     def call(moving: list[Any]) -> Any:
         values = iter(moving)
         whole = [
-            next(values) if moves else leaf
-            for leaf, moves in zip(leaves, moves, strict=True)
+            next(values) if at else leaf for leaf, at in zip(leaves, moves, strict=True)
         ]
         return function(*jax.tree.unflatten(treedef, whole))
 

@@ -49,7 +49,7 @@ class Part(NamedTuple):
             sums = jax.tree.map(jnp.add, self.sums, other.sums)
             return Part(None, sums, heard)
         combine = jnp.minimum if aggregator.shift_by == "min" else jnp.maximum
-        spread = (...,) + (None,) * (self.shift.ndim - 1)
+        spread = (...,) + (None,) * (self.shift.ndim - self.heard.ndim)
         # A part that heard nothing has no say in the shift; any shift serves a mean.
         shift = jnp.where(
             other.heard[spread],

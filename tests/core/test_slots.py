@@ -15,9 +15,9 @@ L = rl.lowerings
 
 @pytest.fixture
 def short_rows(monkeypatch):
-    """Rows and blocks so short that nodes take several rows, buckets several blocks."""
+    """Rows so short that nodes take several, and so few slots that they are looped."""
     monkeypatch.setattr(buckets, "_LONGEST", 4)
-    monkeypatch.setattr(buckets, "_BLOCK", 8)
+    monkeypatch.setattr(buckets, "UNROLLED", 2)
     buckets._kept.cache_clear()
     yield
     buckets._kept.cache_clear()
@@ -149,9 +149,20 @@ def test_slots_equal_the_edges_in_values_and_gradients(short_rows, aggregator, k
         np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_large_graphs_take_slots_and_store_no_array_of_edges_and_features():
+@pytest.fixture
+def optimised():
+    """XLA as users run it: what it fuses, it does not store."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def test_large_graphs_take_slots_and_store_no_array_of_edges_and_features(
+    optimised,
+):
     rng = np.random.default_rng(0)
-    nodes, count, width = 4000, 40_000, 64
+    nodes, count, width = 2000, 100_000, 64
     graph = rl.Edges(*rng.integers(0, nodes, (2, count)), nodes)
 
     def attend(x, lowering=None):
