@@ -70,7 +70,8 @@ class Slots:
         )
         nodes = problem.num_receivers * problem.num_graphs
         seconds = count * 1.3 * (6e-9 + 0.5e-9 * width) + nodes * width * 2e-9
-        return 200e-6 + seconds, nodes * 4.0 * (3 + width)
+        # It takes some 20 seconds to compile, which small graphs never earn back.
+        return 5e-3 + seconds, nodes * 4.0 * (3 + width)
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -366,14 +367,14 @@ def _sums(work: _Work, operands: Operands) -> list[tuple[Any, Any]]:
             ]
             return merged, None
 
-        first = slice(0, buckets.UNROLLED)
-        shapes = jax.eval_shape(
-            of_slots, bucket.edges[:, first], bucket.valid[:, first]
-        )
         if bucket.edges.shape[1] <= buckets.UNROLLED:
             return of_slots(bucket.edges, bucket.valid), None
-        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return buckets.over_slots(bucket, step, empty)
+        some = bucket.edges[:, :1], bucket.valid[:, :1]
+        nobody = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+            jax.eval_shape(of_slots, *some),
+        )
+        return buckets.over_slots(bucket, step, nobody)
 
     found, _ = work.by_receiver.each(of_bucket)
     return [

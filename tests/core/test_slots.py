@@ -178,6 +178,8 @@ def test_large_graphs_take_slots_and_store_no_array_of_edges_and_features(
 
     x = jax.ShapeDtypeStruct((nodes, width), "float32")
     assert rl.explain(attend, x).plans[0].lowering.name == "slots"
+    few = jax.ShapeDtypeStruct((nodes, 2), "float32")  # Sooner done than compiled.
+    assert rl.explain(attend, few).plans[0].lowering.name == "edges"
 
     def memory(lowering):
         run = jax.jit(jax.grad(lambda x: attend(x, lowering).sum()))
