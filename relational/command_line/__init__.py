@@ -11,6 +11,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from relational.command_line.leaving import Told
+
 _GROUPS = ("spec",)
 """Modules here with an `app` of several commands."""
 
@@ -31,6 +33,8 @@ def main() -> None:
         _leave(_words(error), _MISTAKE)
     except KeyboardInterrupt:
         _leave(" interrupted", _INTERRUPTED)
+    except Told:
+        raise
     except SystemExit as leaving:
         if leaving.code != _INTERRUPTED:
             raise

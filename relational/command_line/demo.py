@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from relational.command_line.leaving import stop
+
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     import rich.console
     import rich.table
@@ -51,9 +53,8 @@ def demo(
     baselines = _baselines(data)
     try:
         result = training.train(task, data, spec, folder, baselines=baselines)
-    except training.Interrupted as stop:
-        typer.echo(str(stop), err=True)
-        raise typer.Exit(128 + stop.signal_number) from None  # As shells have it.
+    except training.Interrupted as interrupted:
+        stop(str(interrupted), interrupted.signal_number)
     except FloatingPointError as error:
         raise ValueError(str(error)) from error
     made = _Made(folder)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from relational.command_line.leaving import stop
 from relational.command_line.spec import SetOption
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
@@ -54,9 +55,8 @@ def train(
         result = training.train(
             task, data, loaded, folder, baselines=_baselines(loaded, data)
         )
-    except training.Interrupted as stop:
-        typer.echo(str(stop), err=True)
-        raise typer.Exit(128 + stop.signal_number) from None  # As shells have it.
+    except training.Interrupted as interrupted:
+        stop(str(interrupted), interrupted.signal_number)
     except FloatingPointError as error:
         raise ValueError(str(error)) from error
     typer.echo(f"Curves: {result.run.curves}")

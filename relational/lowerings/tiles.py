@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from relational._checks import check_count
 from relational.lowerings.dense import Dense, pair_cost
 from relational.lowerings.problem import (
     Operands,
@@ -61,10 +62,8 @@ class Tiles:
     def __post_init__(self) -> None:
         for field in ("block", "senders"):
             value = getattr(self, field)
-            if value is not None and value < 1:
-                raise ValueError(
-                    f"`Tiles.{field}` must be 1 or more; got {value}. It counts nodes."
-                )
+            if value is not None:
+                check_count(f"Tiles.{field}", value, least=1, advice="It counts nodes.")
 
     def refuse(self, problem: Problem) -> list[str]:
         """Returns why this lowering cannot serve; empty if it can."""

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from relational import command_line, specs
+from relational import command_line, specs, training
+from relational.models import tasks
 
 
 def _printed(*arguments: str) -> str:
@@ -161,6 +162,23 @@ def test_errors_of_a_command_are_told_in_short(
     monkeypatch.setattr(specs, "names", _failing(error))
     assert _left(monkeypatch, "spec", "list") == status
     assert capsys.readouterr().err == told
+
+
+def test_a_training_that_was_stopped_says_so_once(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Any,
+) -> None:
+    def train(*arguments: Any, **named: Any) -> None:
+        raise training.Interrupted("Stopped after step 7.", signal_number=2)
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(tasks, "from_spec", lambda *spec, **source: (None, None))
+    module = sys.modules["relational.command_line.train"]
+    monkeypatch.setattr(module, "_baselines", lambda *spec: {})
+    run = "--run", str(tmp_path / "run")
+    assert _left(monkeypatch, "train", "demo", *run) == 130
+    assert capsys.readouterr().err == "Stopped after step 7.\n"
 
 
 def test_a_traceback_is_shown_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
