@@ -310,10 +310,11 @@ class GridOffset(PlaceRelation):
         for name in ("clip", "limit"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        self._spans  # noqa: B018  # It checks.
+        self.spans  # noqa: B018  # It checks.
 
     @functools.cached_property
-    def _spans(self) -> tuple[Span, ...]:
+    def spans(self) -> tuple[Span, ...]:
+        """Which differences have labels, along each axis."""
         count = len(self.grid)
         bounds = {"clip": self.clip, "limit": self.limit}
         for name, bound in bounds.items():
@@ -334,13 +335,13 @@ class GridOffset(PlaceRelation):
 
     @property
     def num_labels(self) -> int:
-        return math.prod(span.num_labels for span in self._spans)
+        return math.prod(span.num_labels for span in self.spans)
 
     def label(self, receiver: Any, sender: Any) -> Any:
         label: Any = 0
         beyond: Any = False
         rows, columns = coordinates(receiver, self.grid), coordinates(sender, self.grid)
-        for span, row, column in zip(self._spans, rows, columns, strict=True):
+        for span, row, column in zip(self.spans, rows, columns, strict=True):
             own = span.label(column - row)
             beyond = beyond | (own == span.num_labels)
             label = label * span.num_labels + own
@@ -349,8 +350,8 @@ class GridOffset(PlaceRelation):
 
     def value(self, label: Any) -> Any:
         xp = np if isinstance(label, np.ndarray | int) else jnp
-        places = coordinates(label, tuple(span.num_labels for span in self._spans))
-        pairs = zip(places, self._spans, strict=True)
+        places = coordinates(label, tuple(span.num_labels for span in self.spans))
+        pairs = zip(places, self.spans, strict=True)
         value = xp.stack([place + span.low for place, span in pairs], axis=-1)
         return xp.where((label < self.num_labels)[..., None], value, 0)
 

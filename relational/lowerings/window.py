@@ -29,8 +29,10 @@ from relational.lowerings.problem import (
     with_positions,
 )
 from relational.lowerings.tile import Tile
+from relational.relations import GridOffset
+from relational.terms import Term
 from relational.topologies import And, Minus, Topology
-from relational.topologies.grids import Neighbourhood
+from relational.topologies.grids import Neighbourhood, coordinates
 
 _MOST_PAIRS = 2**21  # Of the blocks that are taken together: 8 MiB of float32.
 
@@ -186,6 +188,56 @@ class _Work:
     cuts: list[Cut]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Boxes(Tile):
+    """A tile between two boxes: along each axis so many receivers and senders.
+
+    Attributes:
+      boxes: these numbers.
+      grid: that of both sides, None where they differ.
+    """
+
+    boxes: tuple[tuple[int, int], ...] = ()
+    grid: tuple[int, ...] | None = None
+
+    def _spread_labels(self, term: Term, held: list[Any], name: str) -> Any:
+        """Picks values by label, an axis at a time: products with ones and zeros.
+
+        A label on a grid is one label for each axis, so that what would be a gather for
+        every pair, and a scatter backward, is a small product for every axis.
+        """
+        relation = self.problem.relations[name]
+        is_ours = isinstance(relation, GridOffset) and relation.grid == self.grid
+        if not is_ours or term.shape:
+            return super()._spread_labels(term, held, name)
+        assert isinstance(relation, GridOffset)
+        sizes = [span.num_labels for span in relation.spans]
+        value = self._by_label(term, held, name)[:, :-1]  # The last is the zero row.
+        value = jnp.broadcast_to(value, (self.shape[0], value.shape[1]))
+        value = value.reshape(*(size for size, _ in self.boxes), *sizes)
+        axes = len(sizes)
+        sides = self.operands.receiver.position, self.operands.sender.position
+        rows, columns = (coordinates(side, relation.grid) for side in sides)
+        for axis, span in enumerate(relation.spans):
+            row = _along(rows[axis], axis, [size for size, _ in self.boxes])
+            column = _along(columns[axis], axis, [size for _, size in self.boxes])
+            label = span.label(column[None] - row[:, None])
+            places = jnp.arange(span.num_labels)[None, :, None]
+            chosen = (label[:, None] == places).astype(value.dtype)
+            # [r, labels, s] along this axis; the other axes of `value` stay.
+            value = jnp.moveaxis(value, (axis, axes + axis), (0, -1))
+            value = jnp.einsum("r...l,rls->r...s", value, chosen)
+            value = jnp.moveaxis(value, (0, -1), (axis, axes + axis))
+        return value.reshape(self.shape)
+
+
+def _along(places: Any, axis: int, sizes: list[int]) -> Any:
+    """Returns the places of a box along one axis, from those of all its nodes."""
+    box = places.reshape(sizes)
+    index = tuple(slice(None) if at == axis else 0 for at in range(len(sizes)))
+    return box[index]
+
+
 def _one(work: _Work, operands: Operands) -> list[Any]:
     """Returns one result an aggregator of one graph, each [R, ...]."""
     receivers = [(cut.receivers, cut.receiver_size) for cut in work.cuts]
@@ -198,7 +250,9 @@ def _one(work: _Work, operands: Operands) -> list[Any]:
     @jax.checkpoint
     def block(sides: tuple[Side, Side]) -> list[Any]:
         inner = operands._replace(receiver=sides[0], sender=sides[1])
-        tile = Tile(work.problem, inner, is_masked=True, is_contiguous=False)
+        boxes = tuple((cut.receiver_size, cut.sender_size) for cut in work.cuts)
+        grid = work.receiver_grid if work.receiver_grid == work.sender_grid else None
+        tile = _Boxes(work.problem, inner, True, False, boxes=boxes, grid=grid)
         parts = [tile.sums(aggregator) for aggregator in work.problem.aggregators]
         return [
             aggregator.finish(part.sums, part.shift)

@@ -445,6 +445,7 @@ PATTERNS = {
     "window": rl.Window(grid=(13,), size=5, border="shift"),
     "rasters": rl.RasterBlocks2D(grid=(4, 6), block=(2, 3), above=1, beside=2),
     "grid": rl.Window(grid=(4, 6), size=(3, 5)) & rl.Causal(),
+    "other grid": rl.Window(grid=(4, 6), size=(3, 5), border="shift"),
 }
 
 
@@ -452,7 +453,7 @@ PATTERNS = {
 def test_attention_over_patterns_is_that_of_the_edges(name):
     topology = PATTERNS[name]
     count = topology.counts()[0] or 13
-    grid = (4, 6) if count == 24 else (count,)
+    grid = {"grid": (4, 6), "other grid": (2, 12)}.get(name, (count,))
     rng = np.random.default_rng(0)
     offset = rl.GridOffset(grid=grid, clip=2)
     query, key, value = (
@@ -487,7 +488,7 @@ def test_attention_over_patterns_is_that_of_the_edges(name):
 
     wanted = jax.tree.leaves(loss(L.Edges()))
     lowerings = [L.Dense(), L.Tiles(block=4)]
-    if name in ("window", "grid"):
+    if name in ("window", "grid", "other grid"):
         lowerings += [L.Window(), L.Window(loops=False)]
     for lowering in lowerings:
         for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
