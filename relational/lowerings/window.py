@@ -78,6 +78,8 @@ class Window:
         elif self.block is not None and len(self.block) != len(grid.receiver_grid):
             axes = len(grid.receiver_grid)
             reasons.append(f"a block of {self.block} is not one of {axes} axes")
+        if problem.is_listed:
+            reasons.append("the edges are listed one by one")
         if problem.has_pair_labels:
             reasons.append("labels are given pair by pair")
         return reasons

@@ -391,6 +391,19 @@ def test_what_is_no_convolution_is_refused(call, words):
         )
 
 
+def test_listed_edges_within_a_window_stay_a_list():
+    listed = rl.Edges([0, 5, 7, 3], [1, 4, 0, 3], 9) & rl.Window(grid=(3, 3), size=3)
+    plan = rl.lower(
+        listed,
+        senders=jnp.arange(9.0),
+        message=lambda sender: sender,
+        aggregator=rl.Sum(),
+    )
+    reasons = {each.lowering.name: each.reasons for each in plan.candidates}
+    assert "the edges are listed one by one" in reasons["window"]
+    assert listed.mask().sum() == 3
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
