@@ -41,9 +41,9 @@ class Stencil:
 
     def refuse(self, problem: Problem) -> list[str]:
         """Returns why this lowering cannot serve; empty if it can."""
-        reasons = []
         if _filtering(problem) is None:
-            reasons.append("the edges are not those of a convolution")
+            return ["the edges are not those of a convolution"]
+        reasons = []
         if not all(isinstance(each, Sum | Mean) for each in problem.aggregators):
             reasons.append("a convolution adds up, and nothing else")
         if problem.dropout_rate:

@@ -71,11 +71,11 @@ class Window:
 
     def refuse(self, problem: Problem) -> list[str]:
         """Returns why this lowering cannot serve; empty if it can."""
-        reasons = Dense().refuse(problem)
         grid = neighbourhood(problem.topology)
         if grid is None:
-            reasons.append("the edges are not those of a neighbourhood on a grid")
-        elif self.block is not None and len(self.block) != len(grid.receiver_grid):
+            return ["the edges are not those of a neighbourhood on a grid"]
+        reasons = Dense().refuse(problem)
+        if self.block is not None and len(self.block) != len(grid.receiver_grid):
             axes = len(grid.receiver_grid)
             reasons.append(f"a block of {self.block} is not one of {axes} axes")
         if problem.is_listed:
