@@ -8,6 +8,7 @@ of one edge; the arrays that it closes over become operands, so that gradients a
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -97,6 +98,11 @@ class Term:
     @property
     def depends(self) -> frozenset[str]:
         return frozenset(site for site, _ in self.reads) - {"context"}
+
+    @property
+    def num_read(self) -> int:
+        """How many numbers the term reads an edge."""
+        return sum(math.prod(getattr(v.aval, "shape", ())) for v in self.jaxpr.invars)
 
     def over(
         self,

@@ -39,3 +39,12 @@ def strict_jax():
         hk.config.context(check_jax_usage=True),
     ):
         yield
+
+
+@pytest.fixture
+def optimised():
+    """XLA as users run it: what it fuses, it does not store."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -3,6 +3,7 @@
 from relational.lowerings.dense import Dense as Dense
 from relational.lowerings.edges import Edges as Edges
 from relational.lowerings.slots import Slots as Slots
+from relational.lowerings.sparse import Sparse as Sparse
 from relational.lowerings.stencil import Stencil as Stencil
 from relational.lowerings.tiles import Tiles as Tiles
 from relational.lowerings.window import Window as Window

@@ -9,13 +9,14 @@ Shapes: E edges, N nodes, C rows of a bucket, K edges of a row.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from relational.lowerings.contents import Contents
 
 _LONGEST = 64  # Edges of a row.
 _ROWS = 8192  # Rows that are taken together.
@@ -162,35 +163,13 @@ def sorted_by(ends: Any, num_nodes: int, kept: Any) -> Buckets:
     Sorting a million edges takes longer than a step over them, and every function that
     is compiled anew would sort them again.
     """
-    return _kept(_Content(ends, kept), num_nodes)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Content:
-    """Arrays that are equal where their bytes are."""
-
-    ends: Any
-    kept: Any
-
-    @functools.cached_property
-    def _digest(self) -> bytes:
-        digest = hashlib.blake2b(digest_size=16)
-        for array in (self.ends, self.kept):
-            if array is not None:
-                digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.digest()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Content) and self._digest == other._digest
-
-    def __hash__(self) -> int:
-        return hash(self._digest)
+    return _kept(Contents(ends, kept), num_nodes)
 
 
 @functools.lru_cache(maxsize=8)
-def _kept(content: _Content, num_nodes: int) -> Buckets:
-    return Buckets.of(content.ends, num_nodes, content.kept)
+def _kept(contents: Contents, num_nodes: int) -> Buckets:
+    ends, kept = contents.arrays
+    return Buckets.of(ends, num_nodes, kept)
 
 
 def over_slots(

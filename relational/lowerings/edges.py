@@ -7,6 +7,7 @@ Shapes: E edges, R receivers, F features.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from relational.lowerings.problem import (
     taken,
     with_positions,
 )
+from relational.terms import Term
 from relational.topologies.base import End
 
 _EDGE = frozenset({"edge"})
@@ -47,9 +49,10 @@ class Edges:
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
         count = problem.num_edges * problem.num_graphs
-        width = sum(_width(term.shape) for term in (*problem.score, *problem.message))
-        # A gathered row of 64 floats takes some 40 ns, scatter-add as much again.
-        return count * (20e-9 + 1.3e-9 * width), count * 4.0 * (8 + 3 * width)
+        terms = *problem.score, *problem.message
+        width = sum(max(_width(term.shape), term.num_read // 2) for term in terms)
+        # A gathered row of 64 floats takes some 40 ns, a scattered one twice that.
+        return count * (20e-9 + 2.5e-9 * width), count * 4.0 * (8 + 3 * width)
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -87,8 +90,13 @@ def ends(operands: Operands) -> tuple[Side, Side]:
     return at(operands.receiver, edge.receivers), at(operands.sender, edge.senders)
 
 
-def evaluate(problem: Problem, operands: Operands, role: str) -> Any:
-    """Returns the summed score [E] or message [E, F] of every edge of one graph."""
+def leaves_at(
+    problem: Problem, operands: Operands, terms: Sequence[Term]
+) -> dict[str, list[Any]]:
+    """Returns what terms receive for every edge of one graph: leaves [E, ...].
+
+    But for those of `context`, which the edges of a graph share.
+    """
     receiver, sender = ends(operands)
     leaves = {
         "receiver": receiver.leaves,
@@ -96,8 +104,6 @@ def evaluate(problem: Problem, operands: Operands, role: str) -> Any:
         "edge": operands.edge.leaves,
         "context": operands.context.leaves,
     }
-    terms = problem.score if role == "score" else problem.message
-    constants = getattr(operands.shared, role)
     for name in frozenset().union(*(term.depends for term in terms)) & set(
         problem.relations
     ):
@@ -107,6 +113,14 @@ def evaluate(problem: Problem, operands: Operands, role: str) -> Any:
             given = operands.pair[name].at[index].get(mode="clip")
         label = problem.label(name, receiver, sender, given)
         leaves[name] = problem.rows_at(name, operands, label)
+    return leaves
+
+
+def evaluate(problem: Problem, operands: Operands, role: str) -> Any:
+    """Returns the summed score [E] or message [E, F] of every edge of one graph."""
+    terms = problem.score if role == "score" else problem.message
+    constants = getattr(operands.shared, role)
+    leaves = leaves_at(problem, operands, terms)
     mapped = frozenset(leaves) - {"context"}
     total: Any = 0
     for term, held in zip(terms, constants, strict=True):
@@ -166,7 +180,7 @@ def _one(
     num_receivers: int,
     scale: Any,
 ) -> Any:
-    shift = _shift(aggregator, score, message, segment, num_receivers)
+    shift = shift_of(aggregator, score, message, segment, num_receivers + 1)
     at_edge = None if shift is None else shift[segment]
     if isinstance(aggregator, Weighting):
         weight = jnp.broadcast_to(aggregator.weight(score, at_edge), segment.shape)
@@ -183,16 +197,30 @@ def _one(
     return finished[:-1]
 
 
-def _shift(
-    aggregator: Aggregator, score: Any, message: Any, segment: Any, num_receivers: int
+def shift_of(
+    aggregator: Aggregator,
+    score: Any,
+    message: Any,
+    segment: Any,
+    count: int,
+    heard: Any = None,
 ) -> Any:
-    """Returns the shift of each receiver and of the dropped edges: [R + 1, ...]."""
+    """Returns the shift of each segment, [count, ...]; None where there is none.
+
+    Args:
+      aggregator: whose shift.
+      score: [E].
+      message: [E, ...].
+      segment: [E].
+      count: the number of segments.
+      heard: [count], the edges of each segment, where they are known.
+    """
     if aggregator.shift_of is None:
         return None
     value = jax.lax.stop_gradient(score if aggregator.shift_of == "score" else message)
-    count = num_receivers + 1
-    ones = jnp.ones(segment.shape, value.dtype)
-    heard = jax.ops.segment_sum(ones, segment, count)
+    if heard is None:
+        heard = jax.ops.segment_sum(jnp.ones_like(segment), segment, count)
+    heard = heard.astype(value.dtype)
     heard = heard.reshape(heard.shape + (1,) * (value.ndim - 1))
     if aggregator.shift_by == "max":
         shift = jax.ops.segment_max(value, segment, count)

@@ -69,7 +69,7 @@ class Slots:
             int(np.prod(term.shape)) for term in (*problem.score, *problem.message)
         )
         nodes = problem.num_receivers * problem.num_graphs
-        seconds = count * 1.3 * (6e-9 + 0.5e-9 * width) + nodes * width * 2e-9
+        seconds = count * (12e-9 + 1.1e-9 * width) + nodes * width * 2e-9
         # It takes some 20 seconds to compile, which small graphs never earn back.
         return 5e-3 + seconds, nodes * 4.0 * (3 + width)
 

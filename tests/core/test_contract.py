@@ -357,6 +357,35 @@ def test_what_is_not_a_number_reaches_its_receiver_alone(lowering, message):
     assert np.flatnonzero(np.isnan(heard).any(axis=1)).tolist() == [7]
 
 
+NEAR = rl.Window(grid=(9,), size=3)
+LISTED = rl.Edges(*NEAR.edges(9, 9), 9)
+
+
+@pytest.mark.parametrize(
+    ("lowering", "topology", "end"),
+    [
+        (L.Window(), NEAR, "receiver"),  # A product of tiles lets a sender's out.
+        (L.Slots(), LISTED, "receiver"),
+        (L.Slots(), LISTED, "sender"),
+        (L.Sparse(), LISTED, "receiver"),
+        (L.Sparse(), LISTED, "sender"),
+    ],
+)
+def test_what_is_not_a_number_reaches_its_neighbours_alone(lowering, topology, end):
+    broken = X.at[5].set(math.nan)
+    heard = rl.propagate(
+        topology,
+        receivers=broken if end == "receiver" else X,
+        senders=broken if end == "sender" else X,
+        score=lambda receiver, sender: rl.dot(receiver, sender),
+        message=lambda sender: sender,
+        aggregator=rl.Softmax(),
+        lowering=lowering,
+    )
+    reached = [5] if end == "receiver" else [4, 5, 6]
+    assert np.flatnonzero(np.isnan(heard).any(axis=1)).tolist() == reached
+
+
 AGGREGATORS = [rl.Sum(), rl.Mean(), rl.Max(), rl.Min(), rl.LogSumExp(), rl.Std()]
 
 

@@ -76,7 +76,7 @@ def test_repeated_edges_stay_a_list():
 
 
 def test_asking_for_what_cannot_serve_lists_what_can():
-    with pytest.raises(ValueError, match=r"These can: slots, edges\."):
+    with pytest.raises(ValueError, match=r"These can: sparse, slots, edges\."):
         rl.propagate(
             rl.Edges([0, 0], [1, 1], 2),
             senders=jax.numpy.ones(2),
