@@ -12,13 +12,13 @@ receivers.
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jax.extend import core
 
 from relational.aggregators import Weighting
+from relational.explaining.operations import operations, size
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Problem
@@ -31,10 +31,6 @@ from relational.relations import AttributeRelation, PositionRelation
 from relational.terms import Term
 
 _WEIGHING = 5  # Operations of a softmax on a pair: mask, maximum, less, exp, sum.
-_FREE = frozenset(
-    "broadcast_in_dim reshape transpose squeeze expand_dims slice concatenate copy iota "
-    "convert_element_type stop_gradient gather dynamic_slice optimization_barrier".split()
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,13 +105,13 @@ def cost(plan: Plan) -> Cost:
         for role, terms in (("score", problem.score), ("message", problem.message))
         for term in terms
     )
-    seconds, size = lowering.cost(problem)
+    seconds, most = lowering.cost(problem)
     pairs = sum(tile.pairs for tile in tiles) if tiles else problem.num_edges
     moved = _read(problem, tiles) + _written(problem)
     if isinstance(lowering, Dense | Edges):
-        moved += 2 * int(size)  # Stored once and read once.
+        moved += 2 * int(most)  # Stored once and read once.
     listening = _listening(problem, pairs) * problem.num_graphs
-    return Cost(terms, listening, moved, size, seconds)
+    return Cost(terms, listening, moved, most, seconds)
 
 
 def goes_by_edge(lowering: Lowering) -> bool:
@@ -265,7 +261,7 @@ def _read(problem: Problem, tiles: Sequence[Shape] | None) -> int:
 def _widths(problem: Problem) -> dict[str, int]:
     """Returns, for each site that terms read, the bytes of one node, edge or label."""
     leaves = {
-        read: _size(variable.aval) * np.dtype(_real(variable.aval.dtype)).itemsize
+        read: size(variable.aval) * _bytes(variable.aval)
         for term in (*problem.score, *problem.message)
         for read, variable in zip(term.reads, term.jaxpr.invars, strict=True)
     }
@@ -275,53 +271,12 @@ def _widths(problem: Problem) -> dict[str, int]:
     return dict(widths)
 
 
-def _real(dtype: Any) -> Any:
-    """Returns a type that NumPy knows: keys count as a word."""
-    return dtype if isinstance(dtype, np.dtype) else np.dtype(np.uint64)
+def _bytes(aval: Any) -> int:
+    """Returns the bytes of a number; a key of random numbers counts as one word."""
+    return aval.dtype.itemsize if isinstance(aval.dtype, np.dtype) else 8
 
 
 def _written(problem: Problem) -> int:
     features = math.prod(problem.message_shape)
     results = problem.num_receivers * features * len(problem.aggregators)
     return results * np.dtype(problem.dtype).itemsize * problem.num_graphs
-
-
-def operations(jaxpr: core.Jaxpr) -> int:
-    """Returns the floating-point operations of a jaxpr; moving data costs none.
-
-    >>> import jax, jax.numpy as jnp
-    >>> operations(jax.make_jaxpr(lambda x: jnp.tanh(x @ x.T))(jnp.ones((2, 3))).jaxpr)
-    28
-    """
-    return sum(_operations(eqn) for eqn in jaxpr.eqns)
-
-
-def _operations(eqn: core.JaxprEqn) -> int:
-    inner = list(_inner(eqn.params))
-    if inner:
-        return sum(map(operations, inner)) * int(eqn.params.get("length", 1))
-    name = eqn.primitive.name
-    if name in _FREE:
-        return 0
-    outputs = sum(_size(variable.aval) for variable in eqn.outvars)
-    if name == "dot_general":
-        (contracted, _), _ = eqn.params["dimension_numbers"]
-        shape = eqn.invars[0].aval.shape
-        return 2 * outputs * math.prod(shape[axis] for axis in contracted)
-    if name.startswith(("reduce_", "arg")):
-        return sum(_size(atom.aval) for atom in eqn.invars)
-    return outputs
-
-
-def _inner(params: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    """Yields the jaxpr that an equation calls; of a rule's several, the first."""
-    for value in params.values():
-        if isinstance(value, core.ClosedJaxpr):
-            value = value.jaxpr
-        if isinstance(value, core.Jaxpr):
-            yield value
-            return
-
-
-def _size(aval: Any) -> int:
-    return math.prod(getattr(aval, "shape", ()))

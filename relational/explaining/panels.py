@@ -97,11 +97,13 @@ def _terms(plan: Plan) -> "Table":
 
 
 def _candidates(plan: Plan, measured: tuple[Measured, ...]) -> "Table":
+    from rich.markup import escape
+
     table = _table("lowering", "estimated", "memory")
     if measured:
-        for name in ("forward", "with gradients", "memory"):
-            table.add_column(f"measured {name}")
-    table.add_column("why not")
+        for name in ("measured", "+ gradients", "memory"):
+            table.add_column(name)
+    table.add_column("verdict", ratio=1)
     found = {each.lowering: each for each in measured}
     for candidate in words.considered(plan):
         name = candidate.lowering.name
@@ -109,16 +111,16 @@ def _candidates(plan: Plan, measured: tuple[Measured, ...]) -> "Table":
         times = [taken.forward, taken.both] if measured else []
         sizes = [taken.forward_bytes, taken.both_bytes] if measured else []
         known = [size for size in sizes if size is not None]
-        is_able = not candidate.reasons
-        why_not = (*candidate.reasons, words.too_large(candidate, plan), taken.reason)
-        is_chosen = name == plan.lowering.name
+        is_able, is_chosen = not candidate.reasons, name == plan.lowering.name
+        said = [*candidate.reasons, words.too_large(candidate, plan), taken.reason]
+        verdict = filter(None, ["chosen" if is_chosen else "", *said])
         table.add_row(
             name,
             words.time(candidate.seconds) if is_able else "",
             words.size(candidate.bytes) if is_able else "",
             *("" if each is None else words.time(each) for each in times),
             *([words.size(max(known)) if known else ""] if measured else []),
-            "chosen" if is_chosen and not taken.reason else "; ".join(filter(None, why_not)),
+            escape("; ".join(verdict)),
             style="bold green" if is_chosen else "" if is_able else "dim",
         )
     return table
