@@ -15,6 +15,7 @@ from relational.aggregators import Std as Std
 from relational.aggregators import Sum as Sum
 from relational.explain import Explanation as Explanation
 from relational.explain import explain as explain
+from relational.explaining.measuring import Measured as Measured
 from relational.graphs import EdgeSet as EdgeSet
 from relational.graphs import Graph as Graph
 from relational.propagate import lower as lower

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
+import jax
+
 from relational._checks import shown
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
@@ -64,15 +66,20 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The lowering chosen for a bound call, and the candidates passed over."""
+    """The lowering chosen for a bound call, and the candidates passed over.
+
+    Attributes:
+      shapes: the operands, as `jax.ShapeDtypeStruct`; None where nobody records plans.
+    """
 
     problem: Problem
     lowering: Lowering
     candidates: tuple[Candidate, ...]
     is_asked: bool
+    shapes: Operands | None = None
 
     def __str__(self) -> str:
-        from relational.explain import describe
+        from relational.explaining.words import describe
 
         return describe(self)
 
@@ -92,8 +99,13 @@ def recording(plans: list[Plan]) -> Iterator[None]:
         _recorder.reset(token)
 
 
-def choose(problem: Problem, asked: Lowering | None) -> Plan:
+def choose(
+    problem: Problem, asked: Lowering | None, operands: Operands | None = None
+) -> Plan:
     """Returns the plan for a bound call.
+
+    Args:
+      operands: its arrays, whose shapes are kept where plans are recorded.
 
     Raises:
       ValueError: if `asked` cannot serve, with its reasons.
@@ -121,7 +133,8 @@ def choose(problem: Problem, asked: Lowering | None) -> Plan:
     plan = Plan(problem, chosen, candidates, asked is not None)
     plans = _recorder.get()
     if plans is not None:
-        plans.append(plan)
+        shapes = jax.eval_shape(lambda: operands)
+        plans.append(dataclasses.replace(plan, shapes=shapes))
     return plan
 
 

@@ -101,7 +101,7 @@ def propagate(
         partial_terms=partial_terms,
         num_receivers=num_receivers,
     )
-    plan = plans.choose(problem, lowering)
+    plan = plans.choose(problem, lowering, operands)
     results = plan.lowering.propagate(problem, operands)
     cast = [result.astype(problem.dtype) for result in results]
     return cast[0] if isinstance(aggregator, Aggregator) else tuple(cast)

@@ -1,5 +1,7 @@
 """`relational explain`: to see what a model costs, before anything is computed."""
 
+import os
+import pathlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,12 +11,10 @@ from relational.command_line.spec import SetOption, SpecArgument
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     import relational as rl
     from relational import specs
-    from relational.plans import Candidate, Plan
-    from relational.topologies import Topology
 
-_PICTURE_SIZE = 12  # Rows and columns of a picture of a topology.
 _MOST = 2**17  # Nodes, or sequences: beyond, counting the edges takes minutes.
-_ATTRIBUTES = ("previous", "voice", "beat", "onset", "pitch")
+_MOST_SECONDS = 86_400
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 def explain(
@@ -41,6 +41,29 @@ def explain(
     is_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, for programs.")
     ] = False,
+    is_measured: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Run the lowerings, and show what they take as well."
+        ),
+    ] = False,
+    budget: Annotated[
+        float,
+        typer.Option(
+            "--budget",
+            metavar="SECONDS",
+            help="After so long, no further measurement is begun.",
+        ),
+    ] = 60.0,
+    picture: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE",
+            help="Draw which nodes are computed together: a .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Say which way a model is computed, why, and what else was considered."""
     from relational import specs
@@ -51,7 +74,17 @@ def explain(
     for name, value in (("batch", batch), ("length", length)):
         if not 1 <= value <= _MOST:
             raise ValueError(f"--{name} must be 1 to {_MOST}; got {value}.")
-    explanation, num_parameters = _explained(loaded.model, batch, length)
+    if not 0 < budget <= _MOST_SECONDS:
+        raise ValueError(
+            f"--budget must be above 0 and at most {_MOST_SECONDS}; got {budget}."
+        )
+    _check_picture(picture)
+    explanation, num_parameters = _explained(
+        loaded.model, batch, length, budget if is_measured else None
+    )
+    if picture is not None:
+        _draw(explanation, picture)
+    edges = _edge_sets(loaded.model)
     if is_json:
         import json
 
@@ -60,103 +93,105 @@ def explain(
             "batch": batch,
             "length": length,
             "parameters": num_parameters,
-            "plans": _as_json(explanation),
+            "edge_sets": edges,
+            **explanation.as_dict(),
         }
         typer.echo(json.dumps(facts, indent=2))
         return
     typer.echo(
         f"{loaded.name}: {num_parameters:,} parameters; one forward pass over "
-        f"{batch} x {length:,} nodes"
+        f"{batch} x {length:,} nodes\n"
     )
-    for name, topology in _topologies(loaded.model).items():
-        typer.echo(f"\nedges `{name}`: {topology}\n{_picture(topology, length)}")
-    typer.echo(f"\n{explanation}")
+    for name, topology in edges.items():
+        typer.echo(f"edges `{name}`: {topology}")
+    typer.echo()
+    _show(explanation)
+    if picture is not None:
+        typer.echo(f"\nthe picture is in {picture}")
+
+
+def _show(explanation: "rl.Explanation") -> None:
+    """Prints tables on a terminal, and plain text into files and pipes."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(explanation)
+    else:
+        typer.echo(str(explanation))
+
+
+def _check_picture(path: pathlib.Path | None) -> None:
+    """Raises what would keep a picture from being written, before all the work."""
+    if path is None:
+        return
+    if path.suffix.lower() not in _PICTURES:
+        raise ValueError(
+            f"--picture must be a file that ends in {', '.join(_PICTURES[:-1])} or "
+            f"{_PICTURES[-1]}; got {str(path)!r}."
+        )
+    if path.is_dir():
+        raise ValueError(f"--picture must be a file; got the folder {str(path)!r}.")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(
+            "--picture must be in a folder that exists and can be written to; got "
+            f"{str(path)!r}."
+        )
+
+
+def _draw(explanation: "rl.Explanation", path: pathlib.Path) -> None:
+    from relational.plotting.tile_maps import tile_maps
+
+    tile_maps(*explanation.plans).savefig(path)
 
 
 def _explained(
-    model: "specs.ModelSpec", batch: int, length: int
+    model: "specs.ModelSpec", batch: int, length: int, budget: float | None
 ) -> "tuple[rl.Explanation, int]":
-    """Returns the plans of one forward pass, from shapes alone."""
+    """Returns the plans of one forward pass, from shapes alone unless measured."""
     import jax
 
     import relational as rl
-    from relational.models.tasks import NextToken
+    from relational import models
 
-    task = NextToken(model)
-    whole = jax.ShapeDtypeStruct((batch, length), "int32")
-    inputs = task.inputs(dict.fromkeys(_ATTRIBUTES, whole))
-    # Parameters do not depend on how many nodes there are.
-    one = jax.ShapeDtypeStruct((1, 1), "int32")
+    built = models.build(model)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    example = task.inputs(dict.fromkeys(_ATTRIBUTES, one))
-    params = jax.eval_shape(task.model.init, key, example)
+    # Parameters do not depend on how many nodes there are.
+    params = jax.eval_shape(built.init, key, _inputs(model, 1, 1))
 
     def forward(params: Any, inputs: Any) -> Any:
-        return task.model.apply(params, None, inputs, is_training=False)
+        return built.apply(params, None, inputs, is_training=False)
 
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return rl.explain(forward, params, inputs), num_parameters
+    arguments = params, _inputs(model, batch, length)
+    if budget is None:
+        return rl.explain(forward, *arguments), num_parameters
+    found = rl.explain(forward, *arguments, measure=True, budget=budget)
+    return found, num_parameters
 
 
-def _topologies(model: "specs.ModelSpec") -> "dict[str, Topology]":
+def _inputs(model: "specs.ModelSpec", batch: int, length: int) -> dict[str, Any]:
+    """Returns the shapes of what the nodes of each set are given."""
+    import jax
+
+    whole = jax.ShapeDtypeStruct((batch, length), "int32")
+    compared = [
+        relation.difference
+        for edge_set in model.edges.values()
+        for relation in edge_set.relations.values()
+        if hasattr(relation, "difference")
+    ]
+    return {
+        name: dict.fromkeys(["token", *node.embed, *compared], whole)
+        for name, node in model.nodes.items()
+    }
+
+
+def _edge_sets(model: "specs.ModelSpec") -> dict[str, str]:
+    """Returns the topology of each edge set, by name."""
     from relational import models
 
     return {
-        name: models.topology_of(edge_set.topology)
+        name: str(models.topology_of(edge_set.topology))
         for name, edge_set in model.edges.items()
-    }
-
-
-def _picture(topology: "Topology", length: int) -> str:
-    """Returns the first nodes, and beside them all nodes, some to a character."""
-    size = min(length, _PICTURE_SIZE)
-    near = topology.text(size).splitlines()
-    if length <= _PICTURE_SIZE:
-        return "\n".join(f"  {row}" for row in near)
-    block = -(-length // _PICTURE_SIZE)
-    tiles = topology.tiles(block, length, length)
-    far = ["".join(".+#"[tile] for tile in row) for row in tiles]
-    far += [""] * (len(near) - len(far))
-    gap = max(len(f"its first {size} nodes"), size)
-    lines = [
-        f"  {left:{gap}}   {right}".rstrip()
-        for left, right in zip(near, far, strict=True)
-    ]
-    head = f"  {f'its first {size} nodes':{gap}}   all {length:,}, {block} a character"
-    legend = "  rows hear columns: # all, + some, . none"
-    return "\n".join([head, *lines, legend])
-
-
-def _as_json(explanation: "rl.Explanation") -> list[dict[str, Any]]:
-    counted = zip(explanation.plans, explanation.counts, strict=True)
-    return [{**_plan(plan), "times": count} for plan, count in counted]
-
-
-def _plan(plan: "Plan") -> dict[str, Any]:
-    problem = plan.problem
-    terms = [
-        {"role": role, "class": term.kind, "depends": sorted(term.depends)}
-        for role, terms in (("score", problem.score), ("message", problem.message))
-        for term in terms
-    ]
-    return {
-        "topology": str(problem.topology),
-        "receivers": problem.num_receivers,
-        "senders": problem.num_senders,
-        "graphs": problem.num_graphs,
-        "edges": problem.num_edges,
-        "terms": terms,
-        "aggregators": [type(each).__name__ for each in problem.aggregators],
-        "lowering": plan.lowering.name,
-        "considered": [_candidate(each) for each in plan.candidates],
-    }
-
-
-def _candidate(candidate: "Candidate") -> dict[str, Any]:
-    if candidate.reasons:
-        return {"lowering": candidate.lowering.name, "refuses": candidate.reasons}
-    return {
-        "lowering": candidate.lowering.name,
-        "seconds": candidate.seconds,
-        "bytes": candidate.bytes,
     }
