@@ -38,9 +38,6 @@ _MOST_UNROLLED = 16  # Graphs; outside loops XLA uses all cores, but compiles ea
 class Sparse:
     """Asks for sparse products: `propagate(..., lowering=rl.lowerings.Sparse())`.
 
-    Its programs call a kernel of the CPU's that `jax.export` writes only where it is
-    told to: `disabled_checks=[...custom_call("cpu_csr_sparse_dense_ffi")]`.
-
     >>> import jax.numpy as jnp, relational as rl
     >>> star = rl.Edges([1, 2, 0], [0, 0, 1], num_receivers=3)
     >>> rl.propagate(star, senders=jnp.array([1.0, 5.0, 3.0]),

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import sparse
+from jax.extend import core
+from jax.interpreters import batching, mlir
 
 _TOGETHER = 16  # Features of a node that are read in one loop over the edges.
 
@@ -96,7 +98,8 @@ def spread(matrix: Matrix, weights: jax.Array, values: jax.Array) -> jax.Array:
     Returns:
       [R, D].
     """
-    return jnp.asarray(_product(weights, matrix.senders, matrix.starts, values))
+    found = _product.bind(weights, matrix.senders, matrix.starts, values)
+    return jnp.asarray(found)
 
 
 @jax.custom_vjp
@@ -129,13 +132,6 @@ def _at(column: Any, nodes: Any) -> Any:
     return column.at[nodes].get(mode="promise_in_bounds")
 
 
-@jax.custom_batching.sequential_vmap  # type: ignore[untyped-decorator]  # JAX's.
-def _product(weights: Any, senders: Any, starts: Any, values: Any) -> Any:
-    """Returns [R, D], by the CPU's own kernel, which knows no batches."""
-    shape = starts.shape[0] - 1, values.shape[0]
-    return sparse.BCSR((weights, senders, starts), shape=shape) @ values
-
-
 def _spread_forward(matrix: Matrix, weights: Any, values: Any) -> Any:
     return spread(matrix, weights, values), (matrix, weights, values)
 
@@ -160,3 +156,60 @@ def _compare_backward(residuals: Any, cotangent: Any) -> Any:
 
 spread.defvjp(_spread_forward, _spread_backward)
 compare.defvjp(_compare_forward, _compare_backward)
+
+
+# A primitive, since one program must say what a product is on every platform, in a batch
+# and when it is exported: the kernel is the CPU's, knows no batches, and JAX vouches for
+# no exported call of it.
+_product = core.Primitive("relational_sparse_product")
+
+
+def _by_kernel(weights: Any, senders: Any, starts: Any, values: Any) -> Any:
+    shape = starts.shape[0] - 1, values.shape[0]
+    return sparse.BCSR((weights, senders, starts), shape=shape) @ values
+
+
+def _by_segment(weights: Any, senders: Any, starts: Any, values: Any) -> Any:
+    count = starts.shape[0] - 1
+    receivers = jnp.repeat(
+        jnp.arange(count, dtype=senders.dtype),
+        jnp.diff(starts),
+        total_repeat_length=senders.shape[0],
+    )
+    said = weights[:, None] * jnp.take(values, senders, axis=0, mode="clip")
+    return jax.ops.segment_sum(said, receivers, count, indices_are_sorted=True)
+
+
+def _on_cpu(context: Any, *operands: Any) -> Any:
+    is_exported = context.module_context.lowering_parameters.for_export
+    form = _by_segment if is_exported else _by_kernel
+    return mlir.lower_fun(form, multiple_results=False)(context, *operands)
+
+
+def _in_batch(operands: Any, axes: Any) -> tuple[Any, int]:
+    weights, senders, starts, values = operands
+    assert axes[1] is axes[2] is None  # The edges are known, and one list.
+    if axes[0] is None:  # One matrix times many is one product of more columns.
+        values = jnp.moveaxis(values, axes[3], 1)  # [S, batch, D]
+        flat = values.reshape(len(values), -1)
+        found = _product.bind(weights, senders, starts, flat)
+        return found.reshape(len(found), *values.shape[1:]), 1
+
+    def one(pair: tuple[Any, Any]) -> Any:
+        own = values if pair[1] is None else pair[1]
+        return _product.bind(pair[0], senders, starts, own)
+
+    moved = None if axes[3] is None else jnp.moveaxis(values, axes[3], 0)
+    return jax.lax.map(one, (jnp.moveaxis(weights, axes[0], 0), moved)), 0
+
+
+def _made(weights: Any, senders: Any, starts: Any, values: Any) -> Any:
+    del weights, senders
+    return values.update(shape=(starts.shape[0] - 1, values.shape[1]))
+
+
+_product.def_abstract_eval(_made)
+_product.def_impl(jax.jit(_product.bind))
+batching.primitive_batchers[_product] = _in_batch
+mlir.register_lowering(_product, _on_cpu, platform="cpu")
+mlir.register_lowering(_product, mlir.lower_fun(_by_segment, multiple_results=False))
