@@ -194,7 +194,7 @@ def _convolved(term: Term, problem: Problem, operands: Operands) -> Any:
     if product.contracting is not None:
         rows = jnp.moveaxis(rows, 1 + product.contracting, 1)
     kernel = rows.astype(kept).reshape(
-        *stencil.size, product.channels, product.features
+        *stencil.lengths, product.channels, product.features
     )
     is_turned = isinstance(problem.topology, Transposed)
     grid = stencil.receiver_grid if is_turned else stencil.sender_grid
@@ -212,8 +212,8 @@ def _plain(stencil: Neighbourhood, image: Any, kernel: Any, groups: int) -> Any:
         kernel,
         filtering.strides,
         filtering.pads,
-        rhs_dilation=stencil.dilation,
-        dimension_numbers=_layout(len(stencil.size)),
+        rhs_dilation=stencil.steps,
+        dimension_numbers=_layout(len(stencil.lengths)),
         feature_group_count=groups,
     )
 
@@ -226,18 +226,18 @@ def _transposed(stencil: Neighbourhood, image: Any, kernel: Any, groups: int) ->
     for axis, (stride, (before, _)) in enumerate(
         zip(filtering.strides, filtering.pads, strict=True)
     ):
-        reach = (stencil.size[axis] - 1) * stencil.dilation[axis]
+        reach = (stencil.lengths[axis] - 1) * stencil.steps[axis]
         length = (stencil.receiver_grid[axis] - 1) * stride + 1
         low = reach - before
         pads.append((low, stencil.sender_grid[axis] - length - low + reach))
-    axes = tuple(range(len(stencil.size)))
+    axes = tuple(range(len(stencil.lengths)))
     return jax.lax.conv_general_dilated(
         image,
         jnp.flip(kernel, axes),
         (1,) * len(axes),
         pads,
         lhs_dilation=filtering.strides,
-        rhs_dilation=stencil.dilation,
+        rhs_dilation=stencil.steps,
         dimension_numbers=_layout(len(axes)),
         feature_group_count=groups,
     )
