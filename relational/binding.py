@@ -113,7 +113,7 @@ def bind(
     rate = 0.0
     if dropout is not None and dropout.rate:
         rate = dropout.rate
-        operands = _with_seed(operands, dropout, lead)
+        operands = with_seed(operands, dropout.key, lead)
     if positions == (None, None):
         count = _num_edges(topology, edge_side, num_receivers, num_senders)
     else:
@@ -547,8 +547,8 @@ def _lead(operands: Operands, batch_axes: int) -> tuple[int, ...]:
         ) from None
 
 
-def _with_seed(operands: Operands, dropout: Dropout, lead: tuple[int, ...]) -> Operands:
-    key = dropout.key
+def with_seed(operands: Operands, key: Any, lead: tuple[int, ...]) -> Operands:
+    """Returns the operands with what hashes of edges start from."""
     if jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
         key = jax.random.key_data(key)
     seed = jnp.asarray(key).reshape(-1)[-2:].astype(jnp.uint32)

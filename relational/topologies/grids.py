@@ -219,9 +219,9 @@ def array_module(value: Any) -> Any:
     return jnp if isinstance(value, jax.Array) else np
 
 
-def set_grid(topology: Any, axes: int | None = None) -> None:
+def set_grid(topology: Any, owner: str = "", *, axes: int | None = None) -> None:
     """Checks `grid`, and keeps it as a tuple."""
-    owner, grid = type(topology).__name__, topology.grid
+    owner, grid = owner or type(topology).__name__, topology.grid
     is_grid = isinstance(grid, tuple | list) and len(grid) >= 1
     if not is_grid or not all(is_whole(n) and n >= 1 for n in grid):
         raise ValueError(
@@ -233,9 +233,10 @@ def set_grid(topology: Any, axes: int | None = None) -> None:
     object.__setattr__(topology, "grid", tuple(int(n) for n in grid))
 
 
-def set_axes(topology: Any, name: str) -> None:
+def set_axes(topology: Any, name: str, owner: str = "") -> None:
     """Checks a number for each axis, or one for all, and keeps it as a tuple."""
-    owner, value, axes = type(topology).__name__, getattr(topology, name), topology.grid
+    owner, value = owner or type(topology).__name__, getattr(topology, name)
+    axes = topology.grid
     found = (value,) * len(axes) if is_whole(value) else value
     is_tuple = isinstance(found, tuple | list) and len(found) == len(axes)
     if not is_tuple or not all(is_whole(n) and n >= 1 for n in found):

@@ -77,6 +77,7 @@ def lowerings(structure: Structure):
         "tiles": structure.tiles,
         "window": (L.Window(loops=True), L.Window(loops=False)),
         "stencil": (L.Stencil(),),
+        "shifts": (L.Shifts(),),
         "slots": (L.Slots(),),
     }
     return [

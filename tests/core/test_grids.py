@@ -250,6 +250,7 @@ def test_blocks_with_a_halo_equal_the_edges(topology, aggregator, data):
     for lowering in (
         L.Window(block=block, loops=True),
         L.Window(block=block, loops=False),
+        L.Shifts(),
     ):
         for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)
@@ -451,6 +452,107 @@ def test_wrong_grids_are_refused(make, words):
         make()
 
 
+TURNED = {
+    "strided": rl.Stencil(grid=(5, 4), size=(3, 2), stride=2).T,
+    "dilated": rl.Stencil(grid=(5, 4), size=2, dilation=2).T,
+    "window": rl.Window(grid=(5, 4), size=(3, 2)).T,
+    "within": rl.Stencil(grid=(5, 4), size=3, stride=2).T & rl.Band(before=12, after=1),
+    "without": rl.Stencil(grid=(5, 4), size=3) - rl.Strided(3),
+}
+
+
+@pytest.mark.parametrize("aggregator", [rl.Softmax(), (rl.Max(), rl.Std())], ids=str)
+@pytest.mark.parametrize("name", TURNED)
+def test_shifts_equal_the_edges_on_boxes_that_are_turned_or_cut(name, aggregator):
+    topology = TURNED[name]
+    receivers, senders = topology.counts()
+    rng = np.random.default_rng(0)
+    nodes = jnp.asarray(rng.integers(-3, 4, (2, receivers, 3)), jnp.float32)
+    said = jnp.asarray(rng.integers(-3, 4, (1, senders, 3)), jnp.float32)
+    scored = isinstance(aggregator, rl.Softmax)
+
+    def loss(lowering):
+        def run(nodes, said):
+            found = rl.propagate(
+                topology,
+                batch_axes=1,
+                receivers={"query": nodes, "pitch": jnp.arange(receivers)[None]},
+                senders={"value": said, "pitch": jnp.arange(senders)[None] // 2},
+                relations={"pitch": rl.Difference("pitch"), "offset": rl.Offset()},
+                score=[
+                    lambda receiver, sender: rl.dot(receiver.query, sender.value),
+                    lambda pitch: -0.1 * jnp.abs(pitch).astype(jnp.float32),
+                ]
+                if scored
+                else None,
+                message=[
+                    lambda sender: jnp.sin(sender.value),
+                    lambda offset: offset.astype(jnp.float32)[None] / jnp.ones(3),
+                ],
+                aggregator=aggregator,
+                lowering=lowering,
+            )
+            return sum(jnp.sin(each).sum() for each in jax.tree.leaves(found)), found
+
+        run = jax.jit(jax.value_and_grad(run, (0, 1), has_aux=True))
+        return jax.tree.leaves(run(nodes, said))
+
+    for found, wanted in zip(loss(L.Shifts()), loss(L.Edges()), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def _pooled(stencil, image, lowering=None):
+    return rl.propagate(
+        stencil,
+        batch_axes=1,
+        senders=image,
+        message=lambda sender: sender,
+        aggregator=rl.Max(),
+        lowering=lowering,
+    )
+
+
+def test_pooling_is_that_of_jax_a_tap_at_a_time():
+    stencil = rl.Stencil(grid=(14, 15), size=3, stride=2)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 210, 8)), jnp.float32)
+    plan = rl.explain(lambda image: _pooled(stencil, image), image).plans[0]
+    assert plan.lowering.name == "shifts"
+    wanted = jax.lax.reduce_window(
+        image.reshape(2, 14, 15, 8),
+        -jnp.inf,
+        jax.lax.max,
+        (1, 3, 3, 1),
+        (1, 2, 2, 1),
+        ((0, 0), *stencil.pads, (0, 0)),
+    )
+    found = _pooled(stencil, image)
+    np.testing.assert_array_equal(found, wanted.reshape(2, 56, 8))
+
+
+def test_shifts_store_nothing_of_the_size_of_the_edges_and_gather_nothing():
+    stencil = rl.Stencil(grid=(32, 32), size=(5, 5))
+    image = jnp.ones((1, 1024, 8))
+
+    def loss(image):
+        return (_pooled(stencil, image, L.Shifts()) ** 2).sum()
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(image))
+    assert "gather" not in text
+    assert "scatter" not in text
+    compiled = jax.jit(jax.grad(loss)).lower(image).compile()
+    memory = compiled.memory_analysis().temp_size_in_bytes
+    assert memory < 12 * image.nbytes  # Of 25 taps, several arrays each.
+    second = jax.grad(lambda image: (jax.grad(loss)(image) ** 2).sum())(image + 1)
+    assert bool(jnp.isfinite(second).all())
+
+
+def test_boxes_of_too_many_taps_are_not_unrolled():
+    with pytest.raises(ValueError, match="a box has 169 taps"):
+        _pooled(rl.Stencil(grid=(16, 16), size=13), jnp.ones((1, 256, 1)), L.Shifts())
+    with pytest.raises(ValueError, match="not those of boxes on a grid"):
+        _pooled(rl.Causal(), jnp.ones((1, 9, 1)), L.Shifts())
+
+
 PATTERNS = {
     "strided": rl.Causal() & (rl.Band(before=2) | rl.Strided(3)),
     "where": rl.Where(lambda receiver, sender: (receiver * sender) % 3 != 1),
@@ -502,7 +604,7 @@ def test_attention_over_patterns_is_that_of_the_edges(name):
     wanted = jax.tree.leaves(loss(L.Edges()))
     lowerings = [L.Dense(), L.Tiles(block=4)]
     if name in ("window", "grid", "other grid"):
-        lowerings += [L.Window(), L.Window(loops=False)]
+        lowerings += [L.Window(), L.Window(loops=False), L.Shifts()]
     for lowering in lowerings:
         for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)

@@ -1,0 +1,165 @@
+"""Taps: the places of a box on a grid, and the sender that lies at each.
+
+What lowerings of neighbourhoods share: along each axis, who is heard at which tap, and
+which one label the edges of a tap have.
+
+Shapes: R receivers, S senders, K taps.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from relational.relations import PlaceRelation, PositionRelation
+from relational.topologies.algebra import And, Minus, Transposed
+from relational.topologies.base import Topology
+from relational.topologies.grids import Neighbourhood
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Axis:
+    """One axis of a grid: which sender each receiver hears at each tap.
+
+    Attributes:
+      senders: [taps, receivers]; where there is none, a number outside the grid.
+      count: how many senders there are.
+      stride: from one receiver's sender to the next one's, if it is always the same.
+    """
+
+    senders: Any
+    count: int
+    stride: int | None
+
+    @property
+    def taps(self) -> int:
+        return int(self.senders.shape[0])
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """How far taps lead beyond the grid, before and after it."""
+        if self.stride is None:
+            return 0, 0
+        low, high = int(self.senders.min()), int(self.senders.max())
+        return max(0, -low), max(0, high + 1 - self.count)
+
+    def inside(self, tap: int) -> Any:
+        """Returns which receivers have a sender at a tap."""
+        return (self.senders[tap] >= 0) & (self.senders[tap] < self.count)
+
+    def widened(self, leaf: Any, axis: int) -> Any:
+        """Returns an array that goes on beyond the grid; its ends are repeated."""
+
+        def end(at: int, count: int) -> Any:
+            part = jax.lax.slice_in_dim(leaf, at, at + 1, axis=axis)
+            shape = (*leaf.shape[:axis], count, *leaf.shape[axis + 1 :])
+            return jnp.broadcast_to(part, shape)
+
+        low, high = self.margins
+        parts = [end(0, low), leaf, end(self.count - 1, high)]
+        return jnp.concatenate(parts, axis=axis) if low or high else leaf
+
+    def moved(self, leaf: Any, axis: int, tap: int) -> Any:
+        """Returns the sender of each receiver at a tap, from a widened array."""
+        own = self.senders[tap]
+        if self.stride is None:
+            index = np.clip(own, 0, self.count - 1)
+            return jnp.take(leaf, index, axis=axis, mode="clip")
+        start = int(own[0]) + self.margins[0]
+        stop = start + (len(own) - 1) * self.stride + 1
+        return jax.lax.slice_in_dim(leaf, start, stop, self.stride, axis)
+
+
+def boxes(topology: Topology) -> list[Axis] | None:
+    """Returns, axis by axis, who is heard at each tap; None where there are no taps."""
+    if isinstance(topology, Neighbourhood):
+        return [_axis(topology, axis) for axis in range(len(topology.lengths))]
+    if isinstance(topology, Transposed) and isinstance(topology.left, Neighbourhood):
+        grid = topology.left
+        if grid.filtering() is None:
+            return None  # Several senders may lie at one tap.
+        return [_turned_axis(grid, axis) for axis in range(len(grid.lengths))]
+    if isinstance(topology, And):
+        return boxes(topology.left) or boxes(topology.right)
+    return boxes(topology.left) if isinstance(topology, Minus) else None
+
+
+def _axis(grid: Neighbourhood, axis: int) -> Axis:
+    first = np.asarray(grid.first(axis, np.arange(grid.receiver_grid[axis])))
+    taps = np.arange(grid.lengths[axis])[:, None] * grid.steps[axis]
+    steps = np.unique(np.diff(first))
+    stride = 1 if not steps.size else int(steps[0])
+    is_even = steps.size <= 1 and stride >= 1
+    return Axis(first[None] + taps, grid.sender_grid[axis], stride if is_even else None)
+
+
+def _turned_axis(grid: Neighbourhood, axis: int) -> Axis:
+    """A receiver at i hears the sender o with i = o stride - before + tap dilation."""
+    filtering = grid.filtering()
+    assert filtering is not None
+    stride, (before, _) = filtering.strides[axis], filtering.pads[axis]
+    taps = np.arange(grid.lengths[axis])[:, None] * grid.steps[axis]
+    steps = np.arange(grid.sender_grid[axis])[None] + before - taps
+    senders = np.where(steps % stride == 0, steps // stride, -1)
+    is_even = stride == 1
+    return Axis(senders, grid.receiver_grid[axis], 1 if is_even else None)
+
+
+def places(axes: Sequence[Axis]) -> list[tuple[int, ...]]:
+    """Returns the taps of a box, the last axis fastest."""
+    return list(itertools.product(*(range(axis.taps) for axis in axes)))
+
+
+def inside(axes: Sequence[Axis], tap: tuple[int, ...]) -> Any:
+    """Returns which receivers have a sender at a tap, [R] in NumPy."""
+    sides = [axis.inside(at) for axis, at in zip(axes, tap, strict=True)]
+    return functools.reduce(np.logical_and.outer, sides).reshape(-1)
+
+
+def senders_at(axes: Sequence[Axis], tap: tuple[int, ...]) -> Any:
+    """Returns the sender of each receiver at a tap, [R] in NumPy, inside the grid."""
+    position: Any = np.zeros((), int)
+    for axis, at in zip(axes, tap, strict=True):
+        own = np.clip(axis.senders[at], 0, axis.count - 1)
+        position = np.add.outer(position * axis.count, own)
+    return position.reshape(-1)
+
+
+def label_at(
+    relation: PositionRelation | PlaceRelation,
+    axes: Sequence[Axis],
+    tap: tuple[int, ...],
+) -> int | None:
+    """Returns the label of all edges of a tap; None if they have several."""
+    senders = senders_at(axes, tap)
+    receivers = np.arange(senders.size)
+    if isinstance(relation, PositionRelation):
+        labels = relation.label(senders - receivers)
+    else:
+        labels = relation.label(receivers, senders)
+    labels = np.asarray(labels)[inside(axes, tap)]
+    if labels.size and (labels != labels[0]).any():
+        return None
+    return int(labels[0]) if labels.size else 0
+
+
+@functools.lru_cache(maxsize=64)
+def labels_of_taps(
+    topology: Topology, relation: PositionRelation | PlaceRelation
+) -> tuple[int, ...] | None:
+    """Returns the label of each tap; None unless all edges of a tap have the same."""
+    axes = boxes(topology)
+    if axes is None:
+        return None
+    found = []
+    for tap in places(axes):
+        label = label_at(relation, axes, tap)
+        if label is None:
+            return None
+        found.append(label)
+    return tuple(found)
