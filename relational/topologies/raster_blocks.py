@@ -20,7 +20,7 @@ class RasterBlocks2D(Topology):
     """The local attention of the Image Transformer in two dimensions.
 
     An image is generated block by block in raster order, and in raster order within a
-    block; nodes stand in this order, which `orders.blocks` makes of rows of pixels. A
+    block; nodes stand in this order, that of `rl.orders.blocks(grid, block)`. A
     pixel hears those of its block, of `above` rows above the block, and of `beside`
     columns to its left and right, as far as they are generated before it, and itself
     (Parmar et al. 2018, section 4, "2D local attention", with query blocks of 8 x 32

@@ -351,6 +351,95 @@ def test_the_stencil_equals_the_edges_in_values_and_gradients(geometry, message)
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+GROUPED = {
+    "batched": ((2, 3, 4), lambda x, kernel: jnp.einsum("gc,gcf->gf", x, kernel)),
+    "turned": ((2, 4, 3), lambda x, kernel: jnp.einsum("gc,gfc->gf", x, kernel)),
+    "by channel": ((3, 2, 4), lambda x, kernel: jnp.einsum("gc,cgf->cf", x, kernel)),
+    "added up": ((2, 3, 4), lambda x, kernel: jnp.einsum("gc,gcf->f", x, kernel)),
+    "mapped": ((2, 3, 4), lambda x, kernel: jax.vmap(rl.dot)(x, kernel)),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_of_channels_are_a_grouped_convolution(name):
+    stencil = rl.Stencil(grid=(5, 4), size=(3, 2), stride=2)
+    shape, product = GROUPED[name]
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(1, 20, 2, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(1, 6, *shape)), jnp.float32)
+
+    def run(image, kernel, lowering):
+        return _filtered(
+            stencil,
+            image,
+            kernel,
+            lowering,
+            lambda sender, tap: product(sender.pixel, tap.kernel),
+        )
+
+    text = str(jax.make_jaxpr(lambda *args: run(*args, L.Stencil()))(image, kernel))
+    groups = {"by channel": 3, "added up": 1}.get(name, 2)
+    assert f"feature_group_count={groups}" in text
+    found, wanted = (
+        jax.vjp(lambda *args: run(*args, low), image, kernel)  # noqa: B023
+        for low in (L.Stencil(), L.Edges())
+    )
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-5)
+    slopes = found[1](jnp.cos(wanted[0])), wanted[1](jnp.cos(wanted[0]))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_rows_of_grid_offsets_are_those_of_a_filter():
+    window = rl.Window(grid=(5, 4), size=3)
+    offset = rl.GridOffset(grid=(5, 4), limit=((-1, 0), 1))  # The last taps have none.
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(2, 20, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(1, 6, 3, 2)), jnp.float32)
+
+    def run(relation, lowering=None, topology=window):
+        return rl.propagate(
+            topology,
+            batch_axes=1,
+            senders=image,
+            relations={"place": relation.rows(kernel=kernel)},
+            message=lambda sender, place: rl.dot(sender, place.kernel),
+            aggregator=rl.Sum(),
+            lowering=lowering,
+        )
+
+    np.testing.assert_allclose(
+        run(offset, L.Stencil()), run(offset, L.Edges()), atol=1e-5
+    )
+    other = rl.GridOffset(grid=(2, 10), limit=((0, 1), 1))  # Rows of another length.
+    with pytest.raises(ValueError, match="more than a product of sender and tap"):
+        run(other, L.Stencil())
+    np.testing.assert_allclose(run(other, L.Shifts()), run(other, L.Edges()), atol=1e-5)
+
+
+def test_a_convolution_of_bfloat16_multiplies_in_it_and_adds_in_float32():
+    stencil = rl.Stencil(grid=(8, 8), size=3)
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(1, 64, 16)), jnp.bfloat16)
+    kernel = jnp.asarray(rng.normal(size=(1, 9, 16, 4)), jnp.bfloat16)
+
+    def run(image, kernel):
+        return _filtered(stencil, image, kernel, L.Stencil())
+
+    text = str(jax.make_jaxpr(run)(image, kernel))
+    assert "preferred_element_type=float32" in text
+    assert "bf16[1,8,8,16]" in text
+    assert "f32[1,8,8,16]" not in text
+    wide = [each.astype(jnp.float32) for each in (image, kernel)]
+    found, pull = jax.vjp(run, image, kernel)
+    wanted, pull_wide = jax.vjp(run, *wide)
+    np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=1e-2, atol=1e-2)
+    assert found.dtype == jnp.bfloat16
+    slopes = pull(jnp.ones_like(found)), pull_wide(jnp.ones_like(wanted))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one.astype(jnp.float32), other, rtol=2e-2, atol=2e-2)
+
+
 def test_a_convolution_compiles_to_one_and_gathers_nothing():
     stencil = rl.Stencil(grid=(16, 16), size=(3, 3))
     image, kernel = jnp.ones((4, 256, 8)), jnp.ones((1, 9, 8, 12))
