@@ -75,7 +75,9 @@ def bind(
     parts = {"receivers": receivers, "senders": senders, "edges": edges}
     sizes = {name: _count(name, part, batch_axes) for name, part in parts.items()}
     _check_context(context, batch_axes)
-    num_receivers, num_senders = _bind_counts(topology, sizes, num_receivers)
+    is_step = positions != (None, None)  # Its arrays are not all nodes there are.
+    known = (None, None) if is_step else topology.counts()
+    num_receivers, num_senders = _bind_counts(topology, known, sizes, num_receivers)
     edge_side, is_simple, known_edges = _bind_edges(
         topology, num_receivers, num_senders, edges, batch_axes, positions
     )
@@ -207,9 +209,12 @@ def _check_context(context: Any, batch_axes: int) -> None:
 
 
 def _bind_counts(
-    topology: Topology, sizes: Mapping[str, int | None], given: int | None
+    topology: Topology,
+    counts: tuple[int | None, int | None],
+    sizes: Mapping[str, int | None],
+    given: int | None,
 ) -> tuple[int, int]:
-    known = dict(zip(("receivers", "senders"), topology.counts(), strict=True))
+    known = dict(zip(("receivers", "senders"), counts, strict=True))
     bound = {}
     for side in ("receivers", "senders"):
         count = sizes[side]

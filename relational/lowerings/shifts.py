@@ -3,7 +3,8 @@
 At one tap of a box every receiver hears one sender, the same way off for all, so that
 the senders, moved as a whole, lie beside their receivers. What they say is absorbed in
 the sums of the receivers before the next tap is looked at, and the backward pass does
-all this again: nothing of the size of the edges is stored. It serves any message and
+all this again: nothing of the size of the edges is stored. A first pass over the taps
+finds the shift; derivatives are JAX's own, of every order. It serves any message and
 any aggregator: the largest of a box, a softmax over a strided stencil.
 
 Shapes: R receivers, S senders, K taps.
@@ -16,7 +17,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from relational.aggregators import Aggregator, Weighting, keep_scale
 from relational.lowerings.dense import Dense
@@ -27,14 +27,13 @@ from relational.lowerings.problem import (
     each_graph,
     with_positions,
 )
-from relational.lowerings.taps import Axis, boxes, inside, label_at, places
+from relational.lowerings.taps import Axis, Steps, boxes, labels_of_taps
 from relational.relations import PlaceRelation, PositionRelation
 from relational.terms import Term
 from relational.topologies.algebra import Transposed
 from relational.topologies.base import End
 from relational.topologies.grids import Neighbourhood
 
-_MOST_TAPS = 128  # Each is unrolled in the compiled program.
 _MASKED = -1e30  # A score that no softmax hears, finite so that gradients are.
 
 
@@ -58,9 +57,6 @@ class Shifts:
         if axes is None:
             return ["the edges are not those of boxes on a grid"]
         reasons = Dense().refuse(problem)
-        taps = math.prod(axis.taps for axis in axes)
-        if taps > _MOST_TAPS:
-            reasons.append(f"a box has {taps} taps, and each would be unrolled")
         if problem.is_listed:
             reasons.append("the edges are listed one by one")
         if problem.has_pair_labels:
@@ -78,9 +74,13 @@ class Shifts:
         said += [(term, 1 + ("message" in shifts)) for term in problem.message]
         seconds = 8e-9 + sum(_seconds(term) * times for term, times in said)
         features = max(1, math.prod(problem.message_shape))
-        seconds += 0.4e-9 * features * len(problem.aggregators)
-        receivers = problem.num_receivers * problem.num_graphs
-        return taps * receivers * seconds + 50e-6, receivers * 4.0 * (8 + 4 * features)
+        for aggregator in problem.aggregators:
+            is_weighting = isinstance(aggregator, Weighting)
+            seconds += (0.2e-9 if is_weighting else 0.8e-9) * features
+        edges = taps * problem.num_receivers * problem.num_graphs
+        nodes = problem.num_receivers + problem.num_senders
+        size = nodes * problem.num_graphs * 4.0 * (4 + 4 * features)
+        return edges * seconds + 20e-6, size
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -97,31 +97,26 @@ def _seconds(term: Term) -> float:
     avals = [variable.aval for variable in (*term.jaxpr.invars, *term.jaxpr.outvars)]
     touched = [math.prod(getattr(aval, "shape", ())) for aval in avals]
     if term.kind != "dot" or not term.shape:
-        return 0.5e-9 * sum(touched)
+        return 0.7e-9 * sum(touched)
     return 0.1e-9 * max(touched) + 1e-9 * math.prod(term.shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Grid:
-    """The taps of a problem, and the arrays of one graph laid out for them.
+    """The arrays of one graph, laid out on grids.
 
     Attributes:
       operands: of one graph, with positions; senders widened.
       values: what terms of the sender alone say, widened; those of the receiver alone.
-      is_plain: whether positions are 0, 1, 2, ...
     """
 
     problem: Problem
     axes: list[Axis]
     operands: Operands
     values: dict[tuple[str, int], Any]
-    is_plain: bool
 
     @classmethod
-    def of(cls, problem: Problem, operands: Operands, is_plain: bool) -> "_Grid":
-        axes = boxes(problem.topology)
-        assert axes is not None
-
+    def of(cls, problem: Problem, axes: list[Axis], operands: Operands) -> "_Grid":
         def widened(leaf: Any) -> Any:
             leaf = leaf.reshape(*(axis.count for axis in axes), *leaf.shape[1:])
             for at, axis in enumerate(axes):
@@ -141,58 +136,52 @@ class _Grid:
                     value = term.over(held, leaves, term.depends)
                     values[role, at] = widened(value) if side == "sender" else value
         sender = jax.tree.map(widened, operands.sender)
-        operands = operands._replace(sender=sender)
-        return cls(problem, axes, operands, values, is_plain)
+        return cls(problem, axes, operands._replace(sender=sender), values)
 
-    @property
-    def taps(self) -> list[tuple[int, ...]]:
-        return places(self.axes)
+    def moved(self, leaf: Any, step: Steps) -> Any:
+        """Returns [R, ...]: what each receiver's sender at this tap has."""
+        for at, (axis, where) in enumerate(zip(self.axes, step.where, strict=True)):
+            leaf = axis.moved(leaf, at, where)
+        return leaf.reshape(self.problem.num_receivers, *leaf.shape[len(self.axes) :])
 
-
-def _moved(grid: _Grid, leaf: Any, tap: tuple[int, ...]) -> Any:
-    """Returns [R, ...]: what each receiver's sender at this tap has."""
-    for at, (axis, place) in enumerate(zip(grid.axes, tap, strict=True)):
-        leaf = axis.moved(leaf, at, place)
-    return leaf.reshape(grid.problem.num_receivers, *leaf.shape[len(grid.axes) :])
+    def sender(self, step: Steps) -> Side:
+        """Returns the sender of each receiver at a tap."""
+        return jax.tree.map(lambda leaf: self.moved(leaf, step), self.operands.sender)
 
 
-def _heard(grid: _Grid, sender: Side, tap: tuple[int, ...]) -> Any:
+def _heard(grid: _Grid, sender: Side, step: Steps) -> Any:
     """Returns which receivers hear their sender at a tap, [R]."""
-    is_inside = jnp.asarray(inside(grid.axes, tap))
+    is_inside = step.is_inside()
     topology = grid.problem.topology
     rule = topology.left if isinstance(topology, Transposed) else topology
     if isinstance(rule, Neighbourhood):
         return is_inside
     receiver = grid.operands.receiver
-    admitted = topology.admits(
+    return is_inside & topology.admits(
         End(receiver.position, receiver.topology),
         End(sender.position, sender.topology),
         grid.operands.context.topology,
     )
-    return is_inside & admitted
 
 
-def _rows(
-    grid: _Grid, name: str, sender: Side, tap: tuple[int, ...]
-) -> tuple[list[Any], bool]:
+def _rows(grid: _Grid, name: str, sender: Side, step: Steps) -> tuple[list[Any], bool]:
     """Returns what a relation's terms receive at a tap, and whether by receiver.
 
     A tap of an even grid has one label: its row is taken as it is, for all receivers.
     """
     problem, operands = grid.problem, grid.operands
-    relation = problem.relations[name]
-    if grid.is_plain and isinstance(relation, PositionRelation | PlaceRelation):
-        label = label_at(relation, grid.axes, tap)
-        if label is not None:
-            tables = operands.tables.get(name)
-            if tables is None:
-                return [jnp.asarray(relation.value(np.int32(label)))], False
-            return [table[label] for table in tables], False
-    label = problem.label(name, operands.receiver, sender, None)
-    return problem.rows_at(name, operands, label), True
+    label = step.labels.get(name)
+    if label is None:
+        label = problem.label(name, operands.receiver, sender, None)
+        return problem.rows_at(name, operands, label), True
+    tables = operands.tables.get(name)
+    if tables is None:
+        return [jnp.asarray(problem.relations[name].value(label))], False
+    row = functools.partial(jax.lax.dynamic_index_in_dim, keepdims=False)
+    return [row(table, label) for table in tables], False
 
 
-def _said(grid: _Grid, role: str, sender: Side, tap: tuple[int, ...]) -> Any:
+def _said(grid: _Grid, role: str, sender: Side, step: Steps) -> Any:
     """Returns the summed score [R] or message [R, F] at a tap."""
     problem, operands = grid.problem, grid.operands
     terms: tuple[Term, ...] = getattr(problem, role)
@@ -204,14 +193,14 @@ def _said(grid: _Grid, role: str, sender: Side, tap: tuple[int, ...]) -> Any:
     mapped = {"receiver", "sender"}
     named = frozenset().union(*(term.depends for term in terms))
     for name in sorted(named & set(problem.relations)):
-        leaves[name], is_mapped = _rows(grid, name, sender, tap)
+        leaves[name], is_mapped = _rows(grid, name, sender, step)
         mapped |= {name} if is_mapped else set()
     total: Any = 0
     constants = getattr(operands.shared, role)
     for at, (term, held) in enumerate(zip(terms, constants, strict=True)):
         sites = term.depends & mapped
         if term.depends == {"sender"}:
-            value = _moved(grid, grid.values[role, at], tap)
+            value = grid.moved(grid.values[role, at], step)
         elif term.depends == {"receiver"}:
             value = grid.values[role, at]
         else:
@@ -223,57 +212,83 @@ def _said(grid: _Grid, role: str, sender: Side, tap: tuple[int, ...]) -> Any:
 
 def _one(problem: Problem, is_plain: bool, operands: Operands) -> list[Any]:
     """Returns one result an aggregator of one graph, each [R, ...]."""
-    shifts = _shifts(problem, is_plain, jax.lax.stop_gradient(operands))
-    grid = _Grid.of(problem, operands, is_plain)
+    axes = boxes(problem.topology)
+    assert axes is not None
+    steps = Steps.of(axes, _labels(problem) if is_plain else {})
+    shifts = _shifts(_Grid.of(problem, axes, jax.lax.stop_gradient(operands)), steps)
+    grid = _Grid.of(problem, axes, operands)
+    arrays = grid.operands, grid.values
 
-    def absorbed(tap: tuple[int, ...], grid_arrays: Any, shifts: list[Any]) -> Any:
-        inner = dataclasses.replace(
-            grid, operands=grid_arrays[0], values=grid_arrays[1]
-        )
-        return _contributions(inner, tap, shifts)
+    def contributions(arrays: Any, shifts: list[Any], step: Steps) -> list[Any]:
+        own = dataclasses.replace(grid, operands=arrays[0], values=arrays[1])
+        return _contributions(own, shifts, step)
 
-    total: Any = None
-    for tap in grid.taps:
-        absorb = jax.checkpoint(functools.partial(absorbed, tap))
-        part = absorb((grid.operands, grid.values), shifts)
-        total = part if total is None else jax.tree.map(jnp.add, total, part)
-    pairs = zip(problem.aggregators, total, shifts, strict=True)
-    return [aggregator.finish(sums, shift) for aggregator, sums, shift in pairs]
+    again = jax.checkpoint(contributions, prevent_cse=False)  # A loop shares nothing.
+
+    def absorb(sums: list[Any], step: Steps) -> tuple[list[Any], None]:
+        return jax.tree.map(jnp.add, sums, again(arrays, shifts, step)), None
+
+    first = jax.tree.map(lambda leaf: leaf[0], steps)
+    shapes = jax.eval_shape(contributions, arrays, shifts, first)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    sums, _ = jax.lax.scan(absorb, nothing, steps)
+    pairs = zip(problem.aggregators, sums, shifts, strict=True)
+    return [aggregator.finish(own, shift) for aggregator, own, shift in pairs]
 
 
-def _shifts(problem: Problem, is_plain: bool, operands: Operands) -> list[Any]:
+def _labels(problem: Problem) -> dict[str, Any]:
+    """Returns the labels of the taps, for relations that have one for each."""
+    found = {}
+    for name, relation in problem.relations.items():
+        if isinstance(relation, PositionRelation | PlaceRelation):
+            labels = labels_of_taps(problem.topology, relation)
+            if labels is not None:
+                found[name] = labels
+    return found
+
+
+def _shifts(grid: _Grid, steps: Steps) -> list[Any]:
     """Returns each aggregator's shift, [R, ...], or None: a first pass over the taps."""
-    grid = _Grid.of(problem, operands, is_plain)
-    roles = {each.shift_of for each in problem.aggregators if each.shift_of}
-    running: list[Any] = [None for _ in problem.aggregators]
-    heard: Any = jnp.zeros(problem.num_receivers, jnp.int32)
-    for tap in grid.taps if roles else []:
-        sender = jax.tree.map(
-            functools.partial(_moved, grid, tap=tap), grid.operands.sender
+    problem = grid.problem
+    shifting = [each for each in problem.aggregators if each.shift_of is not None]
+    if not shifting:
+        return [None for _ in problem.aggregators]
+
+    def absorb(state: tuple[Any, list[Any]], step: Steps) -> Any:
+        heard, running = state
+        sender = grid.sender(step)
+        mask = _heard(grid, sender, step)
+        values = [_said(grid, str(each.shift_of), sender, step) for each in shifting]
+        trios = zip(shifting, running, values, strict=True)
+        running = [_shifted(*each, mask) for each in trios]
+        return (heard + mask.astype(heard.dtype), running), None
+
+    dtype, receivers = problem.accumulator, problem.num_receivers
+    neutral = {"max": _MASKED, "min": -_MASKED, "mean": 0.0}
+    shapes = {"score": (), "message": problem.message_shape}
+    start = [
+        jnp.full(
+            (receivers, *shapes[str(each.shift_of)]), neutral[str(each.shift_by)], dtype
         )
-        mask = _heard(grid, sender, tap)
-        said = {role: _said(grid, role, sender, tap) for role in roles}
-        for at, aggregator in enumerate(problem.aggregators):
-            if aggregator.shift_of is not None:
-                value = said[aggregator.shift_of]
-                running[at] = _shifted(aggregator, running[at], value, mask)
-        heard = heard + mask.astype(heard.dtype)
+        for each in shifting
+    ]
+    nobody = jnp.zeros(receivers, jnp.int32)
+    (heard, running), _ = jax.lax.scan(absorb, (nobody, start), steps)
+    settled = iter(
+        [_settled(*each, heard) for each in zip(shifting, running, strict=True)]
+    )
     return [
-        None if total is None else _settled(aggregator, total, heard)
-        for aggregator, total in zip(problem.aggregators, running, strict=True)
+        None if each.shift_of is None else next(settled) for each in problem.aggregators
     ]
 
 
 def _shifted(aggregator: Aggregator, running: Any, value: Any, mask: Any) -> Any:
-    """Returns the running maximum, minimum or sum of what was heard so far."""
+    """Returns the maximum, minimum or sum of what was heard so far."""
     mask = mask.reshape(mask.shape + (1,) * (value.ndim - 1))
     if aggregator.shift_by == "mean":
-        value = jnp.where(mask, value, 0)
-        return value if running is None else running + value
-    is_least = aggregator.shift_by == "min"
-    value = jnp.where(mask, value, -_MASKED if is_least else _MASKED)
-    combine = jnp.minimum if is_least else jnp.maximum
-    return value if running is None else combine(running, value)
+        return running + jnp.where(mask, value, 0)
+    combine = jnp.minimum if aggregator.shift_by == "min" else jnp.maximum
+    return jnp.where(mask, combine(running, value), running)
 
 
 def _settled(aggregator: Aggregator, total: Any, heard: Any) -> Any:
@@ -283,13 +298,13 @@ def _settled(aggregator: Aggregator, total: Any, heard: Any) -> Any:
     return jnp.where(heard > 0, total, 0)
 
 
-def _contributions(grid: _Grid, tap: tuple[int, ...], shifts: list[Any]) -> list[Any]:
+def _contributions(grid: _Grid, shifts: list[Any], step: Steps) -> list[Any]:
     """Returns what a tap adds to the sums of each aggregator: leaves [R, ...]."""
     problem, operands = grid.problem, grid.operands
-    sender = jax.tree.map(functools.partial(_moved, grid, tap=tap), operands.sender)
-    mask = _heard(grid, sender, tap)
-    message = _said(grid, "message", sender, tap)
-    score = _said(grid, "score", sender, tap) if problem.score else None
+    sender = grid.sender(step)
+    mask = _heard(grid, sender, step)
+    message = _said(grid, "message", sender, step)
+    score = _said(grid, "score", sender, step) if problem.score else None
     found: list[Any] = []
     for aggregator, shift in zip(problem.aggregators, shifts, strict=True):
         if isinstance(aggregator, Weighting):

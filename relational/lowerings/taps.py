@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,15 +64,55 @@ class Axis:
         parts = [end(0, low), leaf, end(self.count - 1, high)]
         return jnp.concatenate(parts, axis=axis) if low or high else leaf
 
-    def moved(self, leaf: Any, axis: int, tap: int) -> Any:
-        """Returns the sender of each receiver at a tap, from a widened array."""
-        own = self.senders[tap]
+    def moved(self, leaf: Any, axis: int, where: Any) -> Any:
+        """Returns the sender of each receiver at a tap, from a widened array.
+
+        Args:
+          leaf: the array.
+          axis: which of its axes this one is.
+          where: the tap's, of `Steps`.
+        """
         if self.stride is None:
-            index = np.clip(own, 0, self.count - 1)
-            return jnp.take(leaf, index, axis=axis, mode="clip")
-        start = int(own[0]) + self.margins[0]
-        stop = start + (len(own) - 1) * self.stride + 1
-        return jax.lax.slice_in_dim(leaf, start, stop, self.stride, axis)
+            return jnp.take(leaf, where, axis=axis, mode="clip")
+        size = (self.senders.shape[1] - 1) * self.stride + 1
+        span = jax.lax.dynamic_slice_in_dim(leaf, where, size, axis)
+        return jax.lax.slice_in_dim(span, 0, size, self.stride, axis)
+
+
+class Steps(NamedTuple):
+    """What a loop over taps takes, [K, ...] each: one tap after another.
+
+    Attributes:
+      where: for each axis, where its receivers' senders begin; of an uneven axis the
+        sender of each.
+      inside: for each axis, which receivers have a sender there.
+      labels: by relation, the label of all edges of the tap.
+    """
+
+    where: tuple[Any, ...]
+    inside: tuple[Any, ...]
+    labels: dict[str, Any]
+
+    @classmethod
+    def of(cls, axes: Sequence[Axis], labels: dict[str, Any]) -> "Steps":
+        where, inside = [], []
+        for axis, taps in zip(axes, np.transpose(places(axes)), strict=True):
+            senders = axis.senders[taps]
+            found = np.clip(senders, 0, axis.count - 1)
+            if axis.stride is not None:
+                found = senders[:, 0] + axis.margins[0]
+            where.append(found.astype(np.int32))
+            inside.append((senders >= 0) & (senders < axis.count))
+        arrays = {name: np.asarray(each, np.int32) for name, each in labels.items()}
+        return cls(tuple(where), tuple(inside), arrays)
+
+    def is_inside(self) -> Any:
+        """Returns which receivers have a sender at this one tap, [R]."""
+        found: Any = True
+        for at, side in enumerate(self.inside):
+            ones = (1,) * (len(self.inside) - 1 - at)
+            found = found & jnp.asarray(side).reshape((1,) * at + side.shape + ones)
+        return found.reshape(-1)
 
 
 def boxes(topology: Topology) -> list[Axis] | None:

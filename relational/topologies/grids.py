@@ -90,7 +90,8 @@ class Neighbourhood(Topology):
 
     def admits(self, receiver: End, sender: End, context: Any) -> Any:
         del context  # Positions say it all.
-        return self._places(receiver.position, sender.position)[0]
+        inside = self._places(receiver.position, sender.position)[0]
+        return inside & (sender.position >= 0)  # Empty slots of a cache lie before 0.
 
     def _places(self, receiver: Any, sender: Any) -> tuple[Any, Any]:
         """Returns whether a pair is an edge, and its tap if so."""

@@ -77,6 +77,9 @@ class RasterBlocks2D(Topology):
         top, left, _, _ = self._places(receiver.position)
         _, _, row, column = self._places(sender.position)
         is_before = sender.position <= receiver.position
+        is_before = is_before & (
+            sender.position >= 0
+        )  # Empty slots of a cache are not.
         in_rows = row >= top - self.above
         right = left + self.block[1]
         in_columns = (column >= left - self.beside) & (column < right + self.beside)

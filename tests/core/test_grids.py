@@ -602,12 +602,12 @@ def _pooled(stencil, image, lowering=None):
 
 
 def test_pooling_is_that_of_jax_a_tap_at_a_time():
-    stencil = rl.Stencil(grid=(14, 15), size=3, stride=2)
-    image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 210, 8)), jnp.float32)
+    stencil = rl.Stencil(grid=(28, 30), size=3, stride=2)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 840, 16)), jnp.float32)
     plan = rl.explain(lambda image: _pooled(stencil, image), image).plans[0]
     assert plan.lowering.name == "shifts"
     wanted = jax.lax.reduce_window(
-        image.reshape(2, 14, 15, 8),
+        image.reshape(2, 28, 30, 16),
         -jnp.inf,
         jax.lax.max,
         (1, 3, 3, 1),
@@ -615,7 +615,7 @@ def test_pooling_is_that_of_jax_a_tap_at_a_time():
         ((0, 0), *stencil.pads, (0, 0)),
     )
     found = _pooled(stencil, image)
-    np.testing.assert_array_equal(found, wanted.reshape(2, 56, 8))
+    np.testing.assert_array_equal(found, wanted.reshape(2, 210, 16))
 
 
 def test_shifts_store_nothing_of_the_size_of_the_edges_and_gather_nothing():
@@ -630,16 +630,44 @@ def test_shifts_store_nothing_of_the_size_of_the_edges_and_gather_nothing():
     assert "scatter" not in text
     compiled = jax.jit(jax.grad(loss)).lower(image).compile()
     memory = compiled.memory_analysis().temp_size_in_bytes
-    assert memory < 12 * image.nbytes  # Of 25 taps, several arrays each.
+    assert memory < 12 * image.nbytes  # One array of all edges is 25 times it.
     second = jax.grad(lambda image: (jax.grad(loss)(image) ** 2).sum())(image + 1)
     assert bool(jnp.isfinite(second).all())
 
 
-def test_boxes_of_too_many_taps_are_not_unrolled():
-    with pytest.raises(ValueError, match="a box has 169 taps"):
-        _pooled(rl.Stencil(grid=(16, 16), size=13), jnp.ones((1, 256, 1)), L.Shifts())
-    with pytest.raises(ValueError, match="not those of boxes on a grid"):
-        _pooled(rl.Causal(), jnp.ones((1, 9, 1)), L.Shifts())
+@pytest.mark.parametrize(
+    ("topology", "words"),
+    [
+        (rl.Causal(), "not those of boxes on a grid"),
+        (rl.Window(grid=(3, 3), size=3, border="shift").T, "not those of boxes"),
+        (rl.Edges([0], [1], 9) & rl.Window(grid=(3, 3), size=3), "listed one by one"),
+    ],
+)
+def test_what_has_no_taps_is_not_shifted(topology, words):
+    with pytest.raises(ValueError, match=words):
+        _pooled(topology, jnp.ones((1, 9, 1)), L.Shifts())
+
+
+STEPPED = {
+    "window": rl.Window(grid=(3, 4), size=3) & rl.Causal(),
+    "rasters": rl.RasterBlocks2D(grid=(4, 4), block=(2, 2), above=1, beside=1),
+}
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_pixels_are_stepped_as_they_are_computed(name):
+    topology = STEPPED[name]
+    count = topology.counts()[0]
+    nodes = jnp.asarray(
+        np.random.default_rng(0).normal(size=(1, count, 3)), jnp.float32
+    )
+    call = {"message": lambda sender: sender, "aggregator": rl.Sum()}
+    wanted = rl.propagate(topology, senders=nodes, batch_axes=1, **call)
+    cache = rl.start(topology, nodes, length=count, batch_axes=1)
+    step = jax.jit(lambda cache, at, now: rl.step(cache, at, senders=now, **call))
+    for at in range(count):
+        found, cache = step(cache, jnp.array([at]), nodes[:, at : at + 1])
+        np.testing.assert_allclose(found[:, 0], wanted[:, at], atol=1e-5)
 
 
 PATTERNS = {
