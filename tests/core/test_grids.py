@@ -681,6 +681,36 @@ PATTERNS = {
 }
 
 
+@pytest.mark.parametrize("lowering", [L.Window(block=(2, 3)), L.Shifts()], ids=str)
+def test_what_has_no_row_on_a_grid_is_said_of_the_zero_row(lowering):
+    window, offset = rl.Window(grid=(6, 5), size=5), rl.GridOffset(grid=(6, 5), limit=1)
+    rng = np.random.default_rng(0)
+    bias = jnp.asarray(rng.normal(size=(1, 9)), jnp.float32)
+    value = jnp.asarray(rng.normal(size=(2, 30, 3)), jnp.float32)
+
+    def run(bias, value, lowering):
+        return rl.propagate(
+            window,
+            batch_axes=1,
+            senders=value,
+            relations={"offset": offset.rows(bias=bias)},
+            score=lambda offset: jnp.cos(offset.bias),  # Of zero it is 1.
+            message=[
+                lambda sender: sender,
+                lambda offset: jnp.exp(offset.bias) / jnp.arange(1.0, 4.0),
+            ],
+            aggregator=rl.Softmax(),
+            lowering=lowering,
+        )
+
+    found, pull = jax.vjp(lambda *args: run(*args, lowering), bias, value)
+    wanted, pull_wanted = jax.vjp(lambda *args: run(*args, L.Edges()), bias, value)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    slopes = pull(jnp.sin(wanted)), pull_wanted(jnp.sin(wanted))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", PATTERNS)
 def test_attention_over_patterns_is_that_of_the_edges(name):
     topology = PATTERNS[name]
