@@ -115,18 +115,27 @@ class Steps(NamedTuple):
         return found.reshape(-1)
 
 
+def rule_of(topology: Topology) -> Topology | None:
+    """Returns the boxes on a grid that have at least the edges of a topology, if any."""
+    if isinstance(topology, Neighbourhood):
+        return topology
+    if isinstance(topology, Transposed) and isinstance(topology.left, Neighbourhood):
+        # Without its geometry, several senders may lie at one tap.
+        return None if topology.left.filtering() is None else topology
+    if isinstance(topology, And):
+        return rule_of(topology.left) or rule_of(topology.right)
+    return rule_of(topology.left) if isinstance(topology, Minus) else None
+
+
 def boxes(topology: Topology) -> list[Axis] | None:
     """Returns, axis by axis, who is heard at each tap; None where there are no taps."""
-    if isinstance(topology, Neighbourhood):
-        return [_axis(topology, axis) for axis in range(len(topology.lengths))]
-    if isinstance(topology, Transposed) and isinstance(topology.left, Neighbourhood):
-        grid = topology.left
-        if grid.filtering() is None:
-            return None  # Several senders may lie at one tap.
+    rule = rule_of(topology)
+    if isinstance(rule, Neighbourhood):
+        return [_axis(rule, axis) for axis in range(len(rule.lengths))]
+    if isinstance(rule, Transposed) and isinstance(rule.left, Neighbourhood):
+        grid = rule.left
         return [_turned_axis(grid, axis) for axis in range(len(grid.lengths))]
-    if isinstance(topology, And):
-        return boxes(topology.left) or boxes(topology.right)
-    return boxes(topology.left) if isinstance(topology, Minus) else None
+    return None
 
 
 def _axis(grid: Neighbourhood, axis: int) -> Axis:
@@ -188,14 +197,20 @@ def label_at(
     return int(labels[0]) if labels.size else 0
 
 
-@functools.lru_cache(maxsize=64)
 def labels_of_taps(
     topology: Topology, relation: PositionRelation | PlaceRelation
 ) -> tuple[int, ...] | None:
     """Returns the label of each tap; None unless all edges of a tap have the same."""
-    axes = boxes(topology)
-    if axes is None:
-        return None
+    rule = rule_of(topology)  # It has no data, which must not outlive a trace.
+    return None if rule is None else _labels_of_taps(rule, relation)
+
+
+@functools.lru_cache(maxsize=64)
+def _labels_of_taps(
+    rule: Topology, relation: PositionRelation | PlaceRelation
+) -> tuple[int, ...] | None:
+    axes = boxes(rule)
+    assert axes is not None
     found = []
     for tap in places(axes):
         label = label_at(relation, axes, tap)

@@ -429,6 +429,7 @@ class Topology(abc.ABC):
 
         At place i stands the node `order.nodes[i]`. What the nodes carry is reordered
         by `order.apply`, relations by `relation.ordered`, results back by `order.undo`.
+        Dropout goes by places: in another order it drops other edges.
 
         Args:
           nodes: the order of both sides; or else
