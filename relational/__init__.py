@@ -5,6 +5,7 @@ Say who may hear whom (a topology), what one edge says (terms) and how a node li
 """
 
 from relational import lowerings as lowerings
+from relational import orders as orders
 from relational.aggregators import Dropout as Dropout
 from relational.aggregators import LogSumExp as LogSumExp
 from relational.aggregators import Max as Max

@@ -317,14 +317,14 @@ class Dropout:
                 "`Dropout.rate` must be a number from 0 to below 1; got "
                 f"{shown(self.rate)}. 0 drops nothing."
             )
-        if not _is_key(self.key):
+        if not is_key(self.key):
             raise ValueError(
                 "`Dropout.key` must be one JAX key, such as `jax.random.key(0)`; got "
                 f"{shown(self.key)}."
             )
 
 
-def _is_key(key: Any) -> bool:
+def is_key(key: Any) -> bool:
     """Says whether this is one key of JAX, new (`key`) or old (`PRNGKey`)."""
     dtype = getattr(key, "dtype", None)
     if dtype is None:
@@ -351,11 +351,22 @@ def keep_scale(
 ) -> jax.Array:
     """Returns 0 for a dropped edge and 1 / (1 - rate) for a kept one.
 
+    Args:
+      rate: share of edges dropped.
+      seed, lead, receiver, sender: as for `edge_bits`.
+    """
+    bits = edge_bits(seed, lead, receiver, sender)
+    kept = bits >= jnp.uint32(min(int(rate * 2**32), 2**32 - 1))
+    return jnp.where(kept, jnp.float32(1 / (1 - rate)), jnp.float32(0))
+
+
+def edge_bits(seed: jax.Array, lead: jax.Array, receiver: Any, sender: Any) -> Any:
+    """Returns 32 random bits for each edge, whatever tile or list it stands in.
+
     A counter hash: two rounds of multiply and shift a pair (the finaliser of
     MurmurHash3), one round a row, so that it costs little beside the exponential.
 
     Args:
-      rate: share of edges dropped.
       seed: [2] uint32, from a key.
       lead: [] uint32, the leading index.
       receiver, sender: integers that broadcast against each other.
@@ -363,9 +374,7 @@ def keep_scale(
     row = _mix(seed[0] ^ _mix(lead + jnp.uint32(0x9E3779B9)))
     row = _mix(row + jnp.asarray(receiver).astype(jnp.uint32) * jnp.uint32(0x85EBCA6B))
     column = jnp.asarray(sender).astype(jnp.uint32) * jnp.uint32(0xC2B2AE35) + seed[1]
-    bits = _mix(row ^ column)
-    kept = bits >= jnp.uint32(min(int(rate * 2**32), 2**32 - 1))
-    return jnp.where(kept, jnp.float32(1 / (1 - rate)), jnp.float32(0))
+    return _mix(row ^ column)
 
 
 def _mix(bits: Any) -> Any:

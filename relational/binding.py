@@ -75,7 +75,9 @@ def bind(
     parts = {"receivers": receivers, "senders": senders, "edges": edges}
     sizes = {name: _count(name, part, batch_axes) for name, part in parts.items()}
     _check_context(context, batch_axes)
-    num_receivers, num_senders = _bind_counts(topology, sizes, num_receivers)
+    is_step = positions != (None, None)  # Its arrays are not all nodes there are.
+    known = (None, None) if is_step else topology.counts()
+    num_receivers, num_senders = _bind_counts(topology, known, sizes, num_receivers)
     edge_side, is_simple, known_edges = _bind_edges(
         topology, num_receivers, num_senders, edges, batch_axes, positions
     )
@@ -113,7 +115,7 @@ def bind(
     rate = 0.0
     if dropout is not None and dropout.rate:
         rate = dropout.rate
-        operands = _with_seed(operands, dropout, lead)
+        operands = with_seed(operands, dropout.key, lead)
     if positions == (None, None):
         count = _num_edges(topology, edge_side, num_receivers, num_senders)
     else:
@@ -207,9 +209,12 @@ def _check_context(context: Any, batch_axes: int) -> None:
 
 
 def _bind_counts(
-    topology: Topology, sizes: Mapping[str, int | None], given: int | None
+    topology: Topology,
+    counts: tuple[int | None, int | None],
+    sizes: Mapping[str, int | None],
+    given: int | None,
 ) -> tuple[int, int]:
-    known = dict(zip(("receivers", "senders"), topology.counts(), strict=True))
+    known = dict(zip(("receivers", "senders"), counts, strict=True))
     bound = {}
     for side in ("receivers", "senders"):
         count = sizes[side]
@@ -547,8 +552,8 @@ def _lead(operands: Operands, batch_axes: int) -> tuple[int, ...]:
         ) from None
 
 
-def _with_seed(operands: Operands, dropout: Dropout, lead: tuple[int, ...]) -> Operands:
-    key = dropout.key
+def with_seed(operands: Operands, key: Any, lead: tuple[int, ...]) -> Operands:
+    """Returns the operands with what hashes of edges start from."""
     if jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
         key = jax.random.key_data(key)
     seed = jnp.asarray(key).reshape(-1)[-2:].astype(jnp.uint32)

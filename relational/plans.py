@@ -16,13 +16,23 @@ from relational._checks import shown
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Operands, Problem
+from relational.lowerings.shifts import Shifts
 from relational.lowerings.slots import Slots
 from relational.lowerings.sparse import Sparse
 from relational.lowerings.stencil import Stencil
 from relational.lowerings.tiles import Tiles
 from relational.lowerings.window import Window
 
-_LOWERINGS = (Stencil(), Window(), Dense(), Tiles(), Sparse(), Slots(), Edges())
+_LOWERINGS = (
+    Stencil(),
+    Window(),
+    Shifts(),
+    Dense(),
+    Tiles(),
+    Sparse(),
+    Slots(),
+    Edges(),
+)
 _SOFT_MEMORY = 256 * 2**20  # Beyond it, temporary memory weighs in the choice.
 
 

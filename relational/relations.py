@@ -20,6 +20,7 @@ import numpy as np
 
 from relational import _pytrees
 from relational._checks import check_array, check_count, is_whole, shown
+from relational.orders import Order, both_sides
 from relational.topologies.grids import Neighbourhood, coordinates, set_grid
 
 
@@ -51,6 +52,25 @@ class Relation(abc.ABC):
         """
         return Rows(self, tables)
 
+    @abc.abstractmethod
+    def ordered(
+        self,
+        nodes: Order | None = None,
+        *,
+        receivers: Order | None = None,
+        senders: Order | None = None,
+    ) -> "Relation":
+        """Returns the same labels of the edges of a topology that is ordered so.
+
+        Args:
+          nodes, receivers, senders: as for `topology.ordered`.
+
+        >>> import numpy as np, relational as rl
+        >>> turned = rl.Offset(clip=2).ordered(rl.orders.Order([2, 1, 0]))
+        >>> turned.label(np.array(0), np.array([0, 1, 2]))  # Node 2 hears 2, 1 and 0.
+        array([2, 1, 0], dtype=int32)
+        """
+
 
 class PositionRelation(Relation):
     """A relation that is a function of sender position minus receiver position.
@@ -62,6 +82,17 @@ class PositionRelation(Relation):
     def label(self, difference: Any) -> Any:
         """Returns the label of a difference of positions, elementwise."""
 
+    def ordered(
+        self,
+        nodes: Order | None = None,
+        *,
+        receivers: Order | None = None,
+        senders: Order | None = None,
+    ) -> "Relation":
+        from relational.placed import Placed
+
+        return Placed(self, *both_sides(nodes, receivers, senders))
+
 
 class PlaceRelation(Relation):
     """A relation that is a function of both positions, as on a grid."""
@@ -69,6 +100,17 @@ class PlaceRelation(Relation):
     @abc.abstractmethod
     def label(self, receiver: Any, sender: Any) -> Any:
         """Returns the labels of positions that broadcast, elementwise."""
+
+    def ordered(
+        self,
+        nodes: Order | None = None,
+        *,
+        receivers: Order | None = None,
+        senders: Order | None = None,
+    ) -> "Relation":
+        from relational.placed import Placed
+
+        return Placed(self, *both_sides(nodes, receivers, senders))
 
 
 class AttributeRelation(Relation):
@@ -84,6 +126,16 @@ class AttributeRelation(Relation):
     @abc.abstractmethod
     def label(self, difference: Any) -> Any:
         """Returns the label of a difference of attributes, elementwise."""
+
+    def ordered(
+        self,
+        nodes: Order | None = None,
+        *,
+        receivers: Order | None = None,
+        senders: Order | None = None,
+    ) -> "Relation":
+        both_sides(nodes, receivers, senders)
+        return self  # Attributes are reordered with the nodes that have them.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -388,6 +440,28 @@ class Labels(Relation):
 
     def value(self, label: Any) -> Any:
         return label
+
+    def ordered(
+        self,
+        nodes: Order | None = None,
+        *,
+        receivers: Order | None = None,
+        senders: Order | None = None,
+    ) -> "Labels":
+        sides = both_sides(nodes, receivers, senders)
+        labels = self.labels
+        for axis, order in zip((-2, -1), sides, strict=True):
+            if order is None:
+                continue
+            if np.ndim(labels) < 2 or np.shape(labels)[axis] != len(order):
+                raise ValueError(
+                    "`Labels.labels` must be given pair by pair, [*lead, R, S], to be "
+                    f"ordered, of {len(order)} nodes at axis {axis}; got shape "
+                    f"{np.shape(labels)}. Those of `rl.Edges` stay as they are, since "
+                    "their edges do."
+                )
+            labels = order.apply(labels, axis)
+        return Labels(labels, self.count)
 
 
 @_pytrees.register(data=("relation", "tables"))

@@ -16,17 +16,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from relational._checks import check_count
-from relational.aggregators import Softmax
-from relational.binding import TermLike, bind
+from relational._checks import check_count, shown
+from relational.aggregators import Softmax, is_key
+from relational.binding import TermLike, bind, with_seed
+from relational.lowerings import edges as listed
 from relational.lowerings.dense import Dense
 from relational.lowerings.problem import (
     Operands,
     Problem,
+    Side,
     each_graph,
     with_positions,
 )
 from relational.lowerings.tile import Tile
+from relational.noise import gumbel
 from relational.relations import Relation, Rows
 from relational.topologies import Neighbours, Topology
 
@@ -42,10 +45,12 @@ def select(
     k: int,
     receivers: Any = None,
     senders: Any = None,
+    edges: Any = None,
     context: Any = None,
     relations: Mapping[str, Relation | Rows] | None = None,
     batch_axes: int = 0,
     num_receivers: int | None = None,
+    noise: Any = None,
 ) -> Neighbours:
     """Chooses for every receiver the k senders with the largest scores.
 
@@ -53,9 +58,15 @@ def select(
     taken; a score that is not a number, or minus infinity, is never chosen.
 
     Args:
-      topology: who may be chosen, by a rule (no list of edges).
+      topology: who may be chosen. Of listed edges one that occurs twice may be chosen
+        twice.
       score: terms that add up to one number an edge.
       k: how many senders; a receiver that may hear fewer gets all of them.
+      edges: as for `propagate`, of a topology that lists its edges.
+      noise: a JAX key, to draw senders instead of taking the best: Gumbel noise is added
+        to the scores, so that the first sender is drawn with the probabilities of their
+        softmax, and the others likewise from those that are left (Kool et al. 2019,
+        section 2.3). The noise is a hash of (key, leading index, receiver, sender).
       The others: as for `propagate`.
 
     Returns:
@@ -92,7 +103,7 @@ def select(
         score=score,
         receivers=receivers,
         senders=senders,
-        edges=None,
+        edges=edges,
         context=context,
         relations=relations,
         batch_axes=batch_axes,
@@ -100,20 +111,26 @@ def select(
         partial_terms=False,
         num_receivers=num_receivers,
     )
-    if problem.is_listed:
+    if noise is not None and not is_key(noise):
         raise ValueError(
-            f"`topology` must say by a rule who may be chosen; got {topology}, which "
-            "lists edges one by one. Choose among `rl.Complete()`, say, with a rule."
+            "`noise` must be None or one JAX key, such as `jax.random.key(0)`; got "
+            f"{shown(noise)}."
         )
-    reasons = Dense().refuse(problem)
+    reasons = [] if problem.is_listed else Dense().refuse(problem)
     if reasons:
-        raise ValueError(f"`select` cannot serve this call: {'; '.join(reasons)}.")
+        raise ValueError(
+            f"`select` cannot serve this call: {'; '.join(reasons)}. Those of listed "
+            "edges it can: `rl.Edges(*topology.edges(...))`."
+        )
     if k > problem.num_senders:
         raise ValueError(
             f"`k` must be at most the number of senders, {problem.num_senders}; got {k}."
         )
+    if noise is not None:
+        operands = with_seed(operands, noise, problem.lead)
     operands = jax.lax.stop_gradient(with_positions(problem, operands))
-    chosen = functools.partial(_of_graph, problem, k)
+    of_graph = _of_list if problem.is_listed else _of_graph
+    chosen = functools.partial(of_graph, problem, k)
     best, index = each_graph(chosen, operands, problem)
     is_always_full = k == 1 and _hears_everybody(problem)
     valid = None if is_always_full else best > _NOBODY
@@ -125,6 +142,8 @@ def _nothing() -> Any:
 
 
 def _hears_everybody(problem: Problem) -> bool:
+    if problem.is_listed:
+        return False
     spans = range(problem.num_receivers), range(problem.num_senders)
     return problem.topology.classify(*spans) == 2
 
@@ -158,6 +177,36 @@ def _of_graph(problem: Problem, k: int, operands: Operands) -> tuple[Any, Any]:
     return best, index
 
 
+def _of_list(problem: Problem, k: int, operands: Operands) -> tuple[Any, Any]:
+    """Returns the same among listed edges, which are sorted by receiver and score."""
+    edge = operands.edge
+    score = listed.evaluate(problem, operands, "score")
+    score = score + _noise(operands, *listed.ends(operands))
+    heard = listed.valid_edges(problem, operands) & ~jnp.isnan(score)
+    heard = heard & (score > _NOBODY)
+    receiver = jnp.where(heard, edge.receivers, problem.num_receivers)
+    order = jnp.lexsort((edge.senders, -score, receiver))
+    receiver = receiver[order]
+    place = jnp.arange(receiver.size, dtype=jnp.int32)
+    is_first = jnp.diff(receiver, prepend=-1) != 0
+    rank = place - jax.lax.cummax(jnp.where(is_first, place, 0))
+    shape = (problem.num_receivers, k)
+    best = jnp.full(shape, _NOBODY, score.dtype)
+    index = jnp.zeros(shape, jnp.int32)
+    # Ranks from k on lie outside, and so do edges that do not count.
+    best = best.at[receiver, rank].set(score[order], mode="drop")
+    return best, index.at[receiver, rank].set(edge.senders[order], mode="drop")
+
+
+def _noise(operands: Operands, receiver: Side, sender: Side) -> Any:
+    """Returns the noise of edges between ends that broadcast; 0 without a key."""
+    seed = operands.shared.seed
+    if seed is None:
+        return 0
+    index = operands.context.index
+    return gumbel(seed, index, receiver.position, sender.position)
+
+
 def _of_rows(
     problem: Problem, k: int, operands: Operands, width: int
 ) -> tuple[Any, Any]:
@@ -172,6 +221,7 @@ def _of_rows(
         )
         tile = Tile(problem, part, is_masked=True, is_contiguous=False)
         score, mask = tile.score(), tile.mask()
+        score = score + _noise(part, *tile.ends())
         heard = mask & ~jnp.isnan(score)
         score = jnp.where(heard, score, jnp.asarray(_NOBODY, score.dtype))
         best, index = _best(score, min(k, stop - start))

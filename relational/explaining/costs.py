@@ -22,6 +22,7 @@ from relational.explaining.operations import operations, size
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Problem
+from relational.lowerings.shifts import Shifts
 from relational.lowerings.slots import Slots
 from relational.lowerings.sparse import Sparse
 from relational.lowerings.stencil import Stencil
@@ -117,7 +118,7 @@ def cost(plan: Plan) -> Cost:
 
 def goes_by_edge(lowering: Lowering) -> bool:
     """Says whether terms are evaluated along every edge, and nowhere else."""
-    return isinstance(lowering, Edges | Slots | Sparse | Stencil)
+    return isinstance(lowering, Edges | Shifts | Slots | Sparse | Stencil)
 
 
 def _tiles(lowering: Lowering, problem: Problem) -> list[Shape]:

@@ -1,9 +1,10 @@
 """Convolutions: sums over a stencil of messages that are linear in the sender.
 
 A message that is a product of the sender with a row of its tap is what a convolution
-adds up, so it becomes one: a vector times a matrix is a plain convolution, groups of
-channels a grouped one, numbers a depthwise one. A transposed stencil is the transposed
-convolution. Nothing is gathered, and JAX's own derivatives hold, of every order.
+adds up, so it becomes one: a vector times a matrix is a plain convolution, a batch of
+such products a grouped one, numbers a depthwise one. A transposed stencil is the
+transposed convolution. Rows may be those of any relation that has one label a tap, as
+`GridOffset` has. Nothing is gathered, and JAX's own derivatives hold, of every order.
 
 Shapes: R receivers, S senders, L taps, C channels in, F out, G groups.
 """
@@ -14,11 +15,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 from relational.aggregators import Mean, Sum
 from relational.lowerings.problem import Operands, Problem, each_graph
-from relational.relations import Tap
+from relational.lowerings.taps import labels_of_taps
+from relational.relations import PlaceRelation, PositionRelation, Tap
 from relational.terms import Term
 from relational.topologies.algebra import Transposed
 from relational.topologies.grids import Filtering, Neighbourhood
@@ -88,20 +91,22 @@ class _Product:
 
     Attributes:
       sender, row: indices of the two leaves.
-      relation: the name of the tap.
+      relation: the name of the relation that has the row.
+      sender_axes: of the sender's leaf: those of groups, then those added up.
+      row_axes: of a row: those added up, then those of groups, then the others.
       groups: 1 for a matrix, the channels for a product of numbers.
       channels: in a group, of the sender.
       features: of the result, altogether.
-      contracting: the axis of a row that is added up, or None.
     """
 
     sender: int
     row: int
     relation: str
+    sender_axes: tuple[int, ...]
+    row_axes: tuple[int, ...]
     groups: int
     channels: int
     features: int
-    contracting: int | None
 
 
 def _stencil(problem: Problem) -> Neighbourhood:
@@ -117,45 +122,51 @@ def _filtering(problem: Problem) -> Filtering | None:
     return topology.filtering() if isinstance(topology, Neighbourhood) else None
 
 
-def _is_tap(problem: Problem, name: str) -> bool:
-    """Says whether a relation is the tap of the very edges that are heard."""
+def _labels(problem: Problem, name: str) -> tuple[int, ...] | None:
+    """Returns the label of each tap, where a relation has one for all its edges."""
     relation, topology = problem.relations.get(name), problem.topology
-    if not isinstance(relation, Tap):
-        return False
-    is_turned = isinstance(topology, Transposed)
-    own = topology.left if isinstance(topology, Transposed) else topology
-    return relation.topology == own and relation.is_turned == is_turned
+    if isinstance(relation, Tap):  # No need to look at every edge.
+        is_turned = isinstance(topology, Transposed)
+        own = topology.left if isinstance(topology, Transposed) else topology
+        if relation.topology == own and relation.is_turned == is_turned:
+            return tuple(range(relation.num_labels))
+    if not isinstance(relation, PositionRelation | PlaceRelation):
+        return None
+    return labels_of_taps(topology, relation)
 
 
 def _product(term: Term, problem: Problem) -> _Product | None:
     """Returns the product that a term can be shown to be; None for any other."""
     names = term.depends - {"sender"}
     is_pair = len(term.reads) == 2 and "sender" in term.depends and len(names) == 1
-    if not is_pair or not _is_tap(problem, min(names)):
+    if not is_pair:
         return None
     found = _only_product(term.jaxpr)
-    if found is None:
+    if found is None or _labels(problem, min(names)) is None:
         return None
     eqn, inputs = found
     at_sender = [term.reads[at][0] for at in inputs].index("sender")
     shapes = [tuple(getattr(atom.aval, "shape", ())) for atom in eqn.invars]
     sender, row = shapes[at_sender], shapes[1 - at_sender]
-    groups, channels, features, axis = 1, math.prod(sender), math.prod(row), None
-    if eqn.primitive.name == "mul":
-        groups, channels = channels, 1
-    else:
-        contracting, batch = eqn.params["dimension_numbers"]
-        if any(batch) or len(sender) != 1 or len(contracting[0]) != 1:
-            return None
-        features, axis = features // channels, contracting[1 - at_sender][0]
+    added, grouped = ((), ()), (tuple(range(len(sender))),) * 2
+    if eqn.primitive.name == "dot_general":
+        added, grouped = eqn.params["dimension_numbers"]
+    sender_axes = (*grouped[at_sender], *added[at_sender])
+    if len(sender_axes) != len(sender):
+        return None  # Axes of the sender alone would be features before the row's.
+    row_axes = (*added[1 - at_sender], *grouped[1 - at_sender])
+    others = tuple(axis for axis in range(len(row)) if axis not in row_axes)
+    groups = math.prod(sender[axis] for axis in grouped[at_sender])
+    channels = math.prod(sender) // max(1, groups)
     return _Product(
         sender=term.reads[inputs[at_sender]][1],
         row=term.reads[inputs[1 - at_sender]][1],
         relation=min(names),
+        sender_axes=sender_axes,
+        row_axes=(*row_axes, *others),
         groups=groups,
         channels=channels,
-        features=features,
-        contracting=axis,
+        features=math.prod(row) // max(1, channels),
     )
 
 
@@ -188,23 +199,30 @@ def _convolved(term: Term, problem: Problem, operands: Operands) -> Any:
     product = _product(term, problem)
     assert product is not None
     stencil = _stencil(problem)
-    kept = problem.accumulator
-    sender = operands.sender.leaves[product.sender].astype(kept)
-    rows = operands.tables[product.relation][product.row][: stencil.num_taps]
-    if product.contracting is not None:
-        rows = jnp.moveaxis(rows, 1 + product.contracting, 1)
-    kernel = rows.astype(kept).reshape(
-        *stencil.size, product.channels, product.features
-    )
+    labels = _labels(problem, product.relation)
+    assert labels is not None
+    sender = operands.sender.leaves[product.sender]
+    sender = sender.transpose(0, *(1 + axis for axis in product.sender_axes))
+    rows = operands.tables[product.relation][product.row]
+    if labels == tuple(range(len(labels))):
+        rows = rows[: len(labels)]
+    else:
+        rows = rows[np.array(labels)]
+    rows = rows.transpose(0, *(1 + axis for axis in product.row_axes))
+    kernel = rows.reshape(*stencil.lengths, product.channels, product.features)
+    if sender.dtype != kernel.dtype or sender.dtype != jnp.bfloat16:
+        sender, kernel = (each.astype(problem.accumulator) for each in (sender, kernel))
     is_turned = isinstance(problem.topology, Transposed)
     grid = stencil.receiver_grid if is_turned else stencil.sender_grid
     image = sender.reshape(1, *grid, product.groups * product.channels)
     convolve = _transposed if is_turned else _plain
-    out = convolve(stencil, image, kernel, product.groups)
+    out = convolve(stencil, image, kernel, product.groups, problem.accumulator)
     return out.reshape(problem.num_receivers, *term.shape)
 
 
-def _plain(stencil: Neighbourhood, image: Any, kernel: Any, groups: int) -> Any:
+def _plain(
+    stencil: Neighbourhood, image: Any, kernel: Any, groups: int, kept: Any
+) -> Any:
     filtering = stencil.filtering()
     assert filtering is not None
     return jax.lax.conv_general_dilated(
@@ -212,13 +230,16 @@ def _plain(stencil: Neighbourhood, image: Any, kernel: Any, groups: int) -> Any:
         kernel,
         filtering.strides,
         filtering.pads,
-        rhs_dilation=stencil.dilation,
-        dimension_numbers=_layout(len(stencil.size)),
+        rhs_dilation=stencil.steps,
+        dimension_numbers=_layout(len(stencil.lengths)),
         feature_group_count=groups,
+        preferred_element_type=kept,
     )
 
 
-def _transposed(stencil: Neighbourhood, image: Any, kernel: Any, groups: int) -> Any:
+def _transposed(
+    stencil: Neighbourhood, image: Any, kernel: Any, groups: int, kept: Any
+) -> Any:
     """A receiver at i hears the senders o with i = o stride - before + k dilation."""
     filtering = stencil.filtering()
     assert filtering is not None
@@ -226,20 +247,21 @@ def _transposed(stencil: Neighbourhood, image: Any, kernel: Any, groups: int) ->
     for axis, (stride, (before, _)) in enumerate(
         zip(filtering.strides, filtering.pads, strict=True)
     ):
-        reach = (stencil.size[axis] - 1) * stencil.dilation[axis]
+        reach = (stencil.lengths[axis] - 1) * stencil.steps[axis]
         length = (stencil.receiver_grid[axis] - 1) * stride + 1
         low = reach - before
         pads.append((low, stencil.sender_grid[axis] - length - low + reach))
-    axes = tuple(range(len(stencil.size)))
+    axes = tuple(range(len(stencil.lengths)))
     return jax.lax.conv_general_dilated(
         image,
         jnp.flip(kernel, axes),
         (1,) * len(axes),
         pads,
         lhs_dilation=filtering.strides,
-        rhs_dilation=stencil.dilation,
+        rhs_dilation=stencil.steps,
         dimension_numbers=_layout(len(axes)),
         feature_group_count=groups,
+        preferred_element_type=kept,
     )
 
 

@@ -203,19 +203,49 @@ class _Boxes(Tile):
     grid: tuple[int, ...] | None = None
 
     def _spread_labels(self, term: Term, held: list[Any], name: str) -> Any:
-        """Picks values by label, an axis at a time: products with ones and zeros.
+        relation = self._grid_offset(name)
+        if relation is None or term.shape:
+            return super()._spread_labels(term, held, name)
+        value = self._by_label(term, held, name)
+        value = jnp.broadcast_to(value, (self.shape[0], value.shape[1]))
+        beyond = value[:, -1:]  # Of the zero row: what is said where there is no label.
+        return self._spread(value[:, :-1] - beyond, relation) + beyond
 
-        A label on a grid is one label for each axis, so that what would be a gather for
-        every pair, and a scatter backward, is a small product for every axis.
-        """
+    def _contract_labels(
+        self, term: Term, held: list[Any], weight: Any, name: str
+    ) -> Any:
+        """Adds weights by label, as the transpose of the spreading of values."""
+        relation = self._grid_offset(name)
+        if relation is None:
+            return super()._contract_labels(term, held, weight, name)
+        rows = self.problem.rows_at(
+            name, self.operands, jnp.arange(relation.num_labels + 1)
+        )
+        leaves = {"context": self.operands.context.leaves, name: rows}
+        value = term.over(held, leaves, frozenset({name}))
+        shape = (self.shape[0], relation.num_labels)
+        (by_label,) = jax.linear_transpose(
+            lambda value: self._spread(value, relation),
+            jax.ShapeDtypeStruct(shape, weight.dtype),
+        )(weight)
+        beyond = weight.sum(axis=1) - by_label.sum(axis=1)
+        weights = jnp.concatenate([by_label, beyond[:, None]], axis=1)
+        return jnp.tensordot(weights, value.astype(weight.dtype), axes=1)
+
+    def _grid_offset(self, name: str) -> GridOffset | None:
+        """Returns a relation if it is an offset on the grid of this tile."""
         relation = self.problem.relations[name]
         is_ours = isinstance(relation, GridOffset) and relation.grid == self.grid
-        if not is_ours or term.shape:
-            return super()._spread_labels(term, held, name)
-        assert isinstance(relation, GridOffset)
+        return relation if is_ours and isinstance(relation, GridOffset) else None
+
+    def _spread(self, value: Any, relation: GridOffset) -> Any:
+        """Picks values [R, L] by label, [R, S], an axis at a time; 0 without a label.
+
+        A label on a grid is one label for each axis, so that what would be a gather for
+        every pair, and a scatter backward, is a small product with ones and zeros for
+        every axis.
+        """
         sizes = [span.num_labels for span in relation.spans]
-        value = self._by_label(term, held, name)[:, :-1]  # The last is the zero row.
-        value = jnp.broadcast_to(value, (self.shape[0], value.shape[1]))
         value = value.reshape(*(size for size, _ in self.boxes), *sizes)
         axes = len(sizes)
         sides = self.operands.receiver.position, self.operands.sender.position

@@ -9,9 +9,6 @@ from relational.topologies.base import Topology as Topology
 from relational.topologies.edge_lists import Edges as Edges
 from relational.topologies.given import Lengths as Lengths
 from relational.topologies.given import SameSegment as SameSegment
-from relational.topologies.grids import RasterBlocks2D as RasterBlocks2D
-from relational.topologies.grids import Stencil as Stencil
-from relational.topologies.grids import Window as Window
 from relational.topologies.intervals import Band as Band
 from relational.topologies.intervals import Blocks as Blocks
 from relational.topologies.intervals import Causal as Causal
@@ -21,3 +18,6 @@ from relational.topologies.neighbours import Neighbours as Neighbours
 from relational.topologies.patterns import BlockSparse as BlockSparse
 from relational.topologies.patterns import Strided as Strided
 from relational.topologies.patterns import Where as Where
+from relational.topologies.raster_blocks import RasterBlocks2D as RasterBlocks2D
+from relational.topologies.stencils import Stencil as Stencil
+from relational.topologies.windows import Window as Window

@@ -13,13 +13,16 @@ import dataclasses
 import enum
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
 from relational._checks import check_count
+
+if TYPE_CHECKING:
+    from relational.orders import Order
 
 _MOST_PAIRS = 2**30  # Of a whole matrix: beyond, it takes many GiB.
 
@@ -75,11 +78,23 @@ class Listed:
     receivers: Any
     valid: Any = None
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether the edges are not known before the program runs."""
+        arrays = (self.senders, self.receivers, self.valid)
+        return any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+    @property
+    def is_of_one_graph(self) -> bool:
+        """Whether the edges are known, and those of one graph."""
+        shapes = [np.shape(self.senders), np.shape(self.receivers)]
+        shapes += [] if self.valid is None else [np.shape(self.valid)]
+        lead = np.broadcast_shapes(*shapes)[:-1]
+        return not self.is_traced and math.prod(lead) == 1
+
     def concrete(self, topology: "Topology") -> tuple[Any, Any]:
         """Returns `(senders, receivers)` of one graph as NumPy arrays of the valid."""
-        arrays = (self.senders, self.receivers, self.valid)
-        is_traced = any(isinstance(array, jax.core.Tracer) for array in arrays)
-        if is_traced:
+        if self.is_traced:
             raise ValueError(
                 f"the edges of `{topology}` are traced, so they cannot be listed "
                 "while tracing. Call this outside `jit`, or pass NumPy arrays."
@@ -329,6 +344,9 @@ class Topology(abc.ABC):
         """
         check_count("block", block, least=1, advice="It counts nodes.")
         receivers, senders = self.sizes(num_receivers, num_senders)
+        exact = self._listed_tiles(block, receivers, senders)
+        if exact is not None:
+            return exact
         return np.array(
             [
                 [int(self.classify(rows, columns)) for columns in _cut(senders, block)]
@@ -343,6 +361,18 @@ class Topology(abc.ABC):
         mask = self.mask(num_receivers, num_senders)
         mask = mask.reshape(-1, *mask.shape[-2:])[0]
         return "\n".join("".join(".#"[int(edge)] for edge in row) for row in mask)
+
+    def _listed_tiles(self, block: int, receivers: int, senders: int) -> Any:
+        """Returns the tiles of one known list of edges, counted; None for any other."""
+        from relational.topologies.tile_maps import counted
+
+        listed = self.listed(receivers, senders)
+        if listed is None or not listed.is_of_one_graph:
+            return None
+        found = listed.concrete(self)
+        keys = np.unique(np.int64(found[1]) * senders + found[0])
+        ends = keys % max(1, senders), keys // max(1, senders)
+        return counted([ends], receivers, senders, block)
 
     def _mask_of(self, rows: range, columns: range) -> Any:
         mask = np.asarray(self.contains(np.array(rows)[:, None], np.array(columns)))
@@ -387,6 +417,37 @@ class Topology(abc.ABC):
         from relational.topologies.algebra import Transposed
 
         return self.left if isinstance(self, Transposed) else Transposed(self)
+
+    def ordered(
+        self,
+        nodes: "Order | None" = None,
+        *,
+        receivers: "Order | None" = None,
+        senders: "Order | None" = None,
+    ) -> "Topology":
+        """Returns the same edges between nodes that stand in another order.
+
+        At place i stands the node `order.nodes[i]`. What the nodes carry is reordered
+        by `order.apply`, relations by `relation.ordered`, results back by `order.undo`.
+        Dropout goes by places: in another order it drops other edges.
+
+        Args:
+          nodes: the order of both sides; or else
+          receivers, senders: that of each side; None leaves it as it is.
+
+        >>> import relational as rl
+        >>> window = rl.Window(grid=(2, 4), size=3)
+        >>> print(window.ordered(rl.orders.blocks((2, 4), (2, 2))).tiles(4))
+        [[2 1]
+         [1 2]]
+        >>> print(window.tiles(4))
+        [[1 1]
+         [1 1]]
+        """
+        from relational.orders import both_sides
+        from relational.topologies.ordered import Ordered
+
+        return Ordered(self, *both_sides(nodes, receivers, senders))
 
 
 def first_edge_from_later(topology: Topology, num_nodes: int) -> tuple[int, int] | None:

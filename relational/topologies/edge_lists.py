@@ -7,7 +7,7 @@ Shapes: E edges, *lead the leading axes of `propagate`.
 """
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jraph
@@ -15,12 +15,16 @@ import numpy as np
 
 from relational import _pytrees
 from relational._checks import check_count, shown
-from relational.topologies.base import End, Listed, Tile, Topology
+from relational.topologies.base import End, Listed
+from relational.topologies.unbounded import Unbounded
+
+if TYPE_CHECKING:
+    from relational.orders import Order
 
 
 @_pytrees.register(data=("senders", "receivers"))
 @dataclasses.dataclass(frozen=True, eq=False)
-class Edges(Topology):
+class Edges(Unbounded):
     """Edge k leads from node `senders[k]` to node `receivers[k]`.
 
     Args:
@@ -111,6 +115,30 @@ class Edges(Topology):
                     "range."
                 )
 
+    def ordered(
+        self,
+        nodes: "Order | None" = None,
+        *,
+        receivers: "Order | None" = None,
+        senders: "Order | None" = None,
+    ) -> "Edges":
+        """Returns the same edges, in their order, between nodes that are renumbered."""
+        from relational.orders import both_sides
+        from relational.topologies.ordered import Ordered, renumbered
+
+        sides = both_sides(nodes, receivers, senders)
+        counts = [
+            own if order is None else len(order)
+            for own, order in zip(self.counts(), sides, strict=True)
+        ]
+        Ordered(self, *sides)  # It checks.
+        self.check(*counts)
+        return Edges(
+            renumbered(self.senders, sides[1]),
+            renumbered(self.receivers, sides[0]),
+            *counts,
+        )
+
     def listed(self, num_receivers: int, num_senders: int) -> Listed:
         self.check(num_receivers, num_senders)
         return Listed(self.senders, self.receivers)
@@ -133,21 +161,6 @@ class Edges(Topology):
         )
         receivers, senders = (int(span) for span in spans)
         return self.num_receivers or receivers, self.num_senders or senders
-
-    def classify(self, receivers: range, senders: range) -> Tile:
-        return Tile.PARTIAL if len(receivers) and len(senders) else Tile.EMPTY
-
-    def sender_range(self, receivers: range, num_senders: int) -> range:
-        return range(num_senders)
-
-    def receiver_range(self, senders: range, num_receivers: int) -> range:
-        return range(num_receivers)
-
-    def reach(self) -> int | None:
-        return None
-
-    def ahead(self) -> int | None:
-        return None
 
     def __str__(self) -> str:
         return f"Edges({self.senders.shape[-1]} edges)"

@@ -15,26 +15,12 @@ from jaxtyping import Array, Int
 
 from relational import _pytrees
 from relational._checks import shown
-from relational.topologies.base import Data, End, Tile, Topology
+from relational.topologies.base import Data, End, Topology
 from relational.topologies.intervals import Complete
+from relational.topologies.unbounded import Unbounded
 
 
-class _Given(Topology):
-    def classify(self, receivers: range, senders: range) -> Tile:
-        return Tile.PARTIAL if len(receivers) and len(senders) else Tile.EMPTY
-
-    def sender_range(self, receivers: range, num_senders: int) -> range:
-        return range(num_senders)
-
-    def receiver_range(self, senders: range, num_receivers: int) -> range:
-        return range(num_receivers)
-
-    def reach(self) -> int | None:
-        return None
-
-    def ahead(self) -> int | None:
-        return None
-
+class _Given(Unbounded):
     def skeleton(self) -> Topology:
         return Complete()
 

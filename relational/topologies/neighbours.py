@@ -12,12 +12,13 @@ from jaxtyping import Array, Bool, Int
 
 from relational import _pytrees
 from relational._checks import check_count, shown
-from relational.topologies.base import End, Listed, Tile, Topology
+from relational.topologies.base import End, Listed
+from relational.topologies.unbounded import Unbounded
 
 
 @_pytrees.register(data=("senders", "valid"))
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Neighbours(Topology):
+class Neighbours(Unbounded):
     """Each receiver hears K senders, the best first; `select` makes them.
 
     `.T` lets each sender hear those who chose it.
@@ -123,21 +124,6 @@ class Neighbours(Topology):
         keys = keys if self.valid is None else keys[np.asarray(self.valid)]
         asked = np.int64(receiver.position) * self.num_senders + sender.position
         return np.isin(asked, keys)
-
-    def classify(self, receivers: range, senders: range) -> Tile:
-        return Tile.PARTIAL if len(receivers) and len(senders) else Tile.EMPTY
-
-    def sender_range(self, receivers: range, num_senders: int) -> range:
-        return range(num_senders)
-
-    def receiver_range(self, senders: range, num_receivers: int) -> range:
-        return range(num_receivers)
-
-    def reach(self) -> int | None:
-        return None
-
-    def ahead(self) -> int | None:
-        return None
 
     def __str__(self) -> str:
         return f"Neighbours({self.k} of {self.num_senders})"

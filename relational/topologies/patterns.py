@@ -14,30 +14,15 @@ import numpy as np
 
 from relational import _pytrees
 from relational._checks import check_count, shown
-from relational.topologies.base import End, Tile, Topology
+from relational.topologies.base import End, Tile
+from relational.topologies.unbounded import Unbounded
 
 _MOST_ASKED = 2**22  # Pairs of a rectangle that a rule is asked for while tracing.
 
 
-class _Unbounded(Topology):
-    """A topology that promises nothing about ranges."""
-
-    def sender_range(self, receivers: range, num_senders: int) -> range:
-        return range(num_senders) if len(receivers) else range(0)
-
-    def receiver_range(self, senders: range, num_receivers: int) -> range:
-        return range(num_receivers) if len(senders) else range(0)
-
-    def reach(self) -> int | None:
-        return None
-
-    def ahead(self) -> int | None:
-        return None
-
-
 @_pytrees.register(data=())
 @dataclasses.dataclass(frozen=True)
-class Strided(_Unbounded):
+class Strided(Unbounded):
     """Each node hears those that lie a multiple of `stride` away.
 
     `Causal() & (Band(before=l) | Strided(l))` is the strided attention of sparse
@@ -75,7 +60,7 @@ class Strided(_Unbounded):
 
 @_pytrees.register(data=())
 @dataclasses.dataclass(frozen=True)
-class Where(_Unbounded):
+class Where(Unbounded):
     """Any rule of positions: `Where(lambda receiver, sender: receiver % sender == 0)`.
 
     The rule is asked while tracing, for a rectangle at a time, so that tiles in which
@@ -142,9 +127,9 @@ class Where(_Unbounded):
         return f"Where({getattr(self.rule, '__name__', 'rule')})"
 
 
-@_pytrees.register(data=())
+@jax.tree_util.register_static  # Equal matrices are one static value.
 @dataclasses.dataclass(frozen=True, eq=False)
-class BlockSparse(_Unbounded):
+class BlockSparse(Unbounded):
     """Blocks of receivers hear blocks of senders, as a matrix says.
 
     Args:

@@ -78,6 +78,7 @@ def lowerings(structure: Structure):
         "window": (L.Window(loops=True), L.Window(loops=False)),
         "stencil": (L.Stencil(),),
         "sparse": (L.Sparse(),),
+        "shifts": (L.Shifts(),),
         "slots": (L.Slots(),),
     }
     return [

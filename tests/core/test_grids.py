@@ -250,6 +250,7 @@ def test_blocks_with_a_halo_equal_the_edges(topology, aggregator, data):
     for lowering in (
         L.Window(block=block, loops=True),
         L.Window(block=block, loops=False),
+        L.Shifts(),
     ):
         for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)
@@ -348,6 +349,95 @@ def test_the_stencil_equals_the_edges_in_values_and_gradients(geometry, message)
         strict=True,
     ):
         np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+GROUPED = {
+    "batched": ((2, 3, 4), lambda x, kernel: jnp.einsum("gc,gcf->gf", x, kernel)),
+    "turned": ((2, 4, 3), lambda x, kernel: jnp.einsum("gc,gfc->gf", x, kernel)),
+    "by channel": ((3, 2, 4), lambda x, kernel: jnp.einsum("gc,cgf->cf", x, kernel)),
+    "added up": ((2, 3, 4), lambda x, kernel: jnp.einsum("gc,gcf->f", x, kernel)),
+    "mapped": ((2, 3, 4), lambda x, kernel: jax.vmap(rl.dot)(x, kernel)),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_of_channels_are_a_grouped_convolution(name):
+    stencil = rl.Stencil(grid=(5, 4), size=(3, 2), stride=2)
+    shape, product = GROUPED[name]
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(1, 20, 2, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(1, 6, *shape)), jnp.float32)
+
+    def run(image, kernel, lowering):
+        return _filtered(
+            stencil,
+            image,
+            kernel,
+            lowering,
+            lambda sender, tap: product(sender.pixel, tap.kernel),
+        )
+
+    text = str(jax.make_jaxpr(lambda *args: run(*args, L.Stencil()))(image, kernel))
+    groups = {"by channel": 3, "added up": 1}.get(name, 2)
+    assert f"feature_group_count={groups}" in text
+    found, wanted = (
+        jax.vjp(lambda *args: run(*args, low), image, kernel)  # noqa: B023
+        for low in (L.Stencil(), L.Edges())
+    )
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-5)
+    slopes = found[1](jnp.cos(wanted[0])), wanted[1](jnp.cos(wanted[0]))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_rows_of_grid_offsets_are_those_of_a_filter():
+    window = rl.Window(grid=(5, 4), size=3)
+    offset = rl.GridOffset(grid=(5, 4), limit=((-1, 0), 1))  # The last taps have none.
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(2, 20, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(1, 6, 3, 2)), jnp.float32)
+
+    def run(relation, lowering=None, topology=window):
+        return rl.propagate(
+            topology,
+            batch_axes=1,
+            senders=image,
+            relations={"place": relation.rows(kernel=kernel)},
+            message=lambda sender, place: rl.dot(sender, place.kernel),
+            aggregator=rl.Sum(),
+            lowering=lowering,
+        )
+
+    np.testing.assert_allclose(
+        run(offset, L.Stencil()), run(offset, L.Edges()), atol=1e-5
+    )
+    other = rl.GridOffset(grid=(2, 10), limit=((0, 1), 1))  # Rows of another length.
+    with pytest.raises(ValueError, match="more than a product of sender and tap"):
+        run(other, L.Stencil())
+    np.testing.assert_allclose(run(other, L.Shifts()), run(other, L.Edges()), atol=1e-5)
+
+
+def test_a_convolution_of_bfloat16_multiplies_in_it_and_adds_in_float32():
+    stencil = rl.Stencil(grid=(8, 8), size=3)
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.normal(size=(1, 64, 16)), jnp.bfloat16)
+    kernel = jnp.asarray(rng.normal(size=(1, 9, 16, 4)), jnp.bfloat16)
+
+    def run(image, kernel):
+        return _filtered(stencil, image, kernel, L.Stencil())
+
+    text = str(jax.make_jaxpr(run)(image, kernel))
+    assert "preferred_element_type=float32" in text
+    assert "bf16[1,8,8,16]" in text
+    assert "f32[1,8,8,16]" not in text
+    wide = [each.astype(jnp.float32) for each in (image, kernel)]
+    found, pull = jax.vjp(run, image, kernel)
+    wanted, pull_wide = jax.vjp(run, *wide)
+    np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=1e-2, atol=1e-2)
+    assert found.dtype == jnp.bfloat16
+    slopes = pull(jnp.ones_like(found)), pull_wide(jnp.ones_like(wanted))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one.astype(jnp.float32), other, rtol=2e-2, atol=2e-2)
 
 
 def test_a_convolution_compiles_to_one_and_gathers_nothing():
@@ -451,6 +541,135 @@ def test_wrong_grids_are_refused(make, words):
         make()
 
 
+TURNED = {
+    "strided": rl.Stencil(grid=(5, 4), size=(3, 2), stride=2).T,
+    "dilated": rl.Stencil(grid=(5, 4), size=2, dilation=2).T,
+    "window": rl.Window(grid=(5, 4), size=(3, 2)).T,
+    "within": rl.Stencil(grid=(5, 4), size=3, stride=2).T & rl.Band(before=12, after=1),
+    "without": rl.Stencil(grid=(5, 4), size=3) - rl.Strided(3),
+}
+
+
+@pytest.mark.parametrize("aggregator", [rl.Softmax(), (rl.Max(), rl.Std())], ids=str)
+@pytest.mark.parametrize("name", TURNED)
+def test_shifts_equal_the_edges_on_boxes_that_are_turned_or_cut(name, aggregator):
+    topology = TURNED[name]
+    receivers, senders = topology.counts()
+    rng = np.random.default_rng(0)
+    nodes = jnp.asarray(rng.integers(-3, 4, (2, receivers, 3)), jnp.float32)
+    said = jnp.asarray(rng.integers(-3, 4, (1, senders, 3)), jnp.float32)
+    scored = isinstance(aggregator, rl.Softmax)
+
+    def loss(lowering):
+        def run(nodes, said):
+            found = rl.propagate(
+                topology,
+                batch_axes=1,
+                receivers={"query": nodes, "pitch": jnp.arange(receivers)[None]},
+                senders={"value": said, "pitch": jnp.arange(senders)[None] // 2},
+                relations={"pitch": rl.Difference("pitch"), "offset": rl.Offset()},
+                score=[
+                    lambda receiver, sender: rl.dot(receiver.query, sender.value),
+                    lambda pitch: -0.1 * jnp.abs(pitch).astype(jnp.float32),
+                ]
+                if scored
+                else None,
+                message=[
+                    lambda sender: jnp.sin(sender.value),
+                    lambda offset: offset.astype(jnp.float32)[None] / jnp.ones(3),
+                ],
+                aggregator=aggregator,
+                lowering=lowering,
+            )
+            return sum(jnp.sin(each).sum() for each in jax.tree.leaves(found)), found
+
+        run = jax.jit(jax.value_and_grad(run, (0, 1), has_aux=True))
+        return jax.tree.leaves(run(nodes, said))
+
+    for found, wanted in zip(loss(L.Shifts()), loss(L.Edges()), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def _pooled(stencil, image, lowering=None):
+    return rl.propagate(
+        stencil,
+        batch_axes=1,
+        senders=image,
+        message=lambda sender: sender,
+        aggregator=rl.Max(),
+        lowering=lowering,
+    )
+
+
+def test_pooling_is_that_of_jax_a_tap_at_a_time():
+    stencil = rl.Stencil(grid=(28, 30), size=3, stride=2)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 840, 16)), jnp.float32)
+    plan = rl.explain(lambda image: _pooled(stencil, image), image).plans[0]
+    assert plan.lowering.name == "shifts"
+    wanted = jax.lax.reduce_window(
+        image.reshape(2, 28, 30, 16),
+        -jnp.inf,
+        jax.lax.max,
+        (1, 3, 3, 1),
+        (1, 2, 2, 1),
+        ((0, 0), *stencil.pads, (0, 0)),
+    )
+    found = _pooled(stencil, image)
+    np.testing.assert_array_equal(found, wanted.reshape(2, 210, 16))
+
+
+def test_shifts_store_nothing_of_the_size_of_the_edges_and_gather_nothing():
+    stencil = rl.Stencil(grid=(32, 32), size=(5, 5))
+    image = jnp.ones((1, 1024, 8))
+
+    def loss(image):
+        return (_pooled(stencil, image, L.Shifts()) ** 2).sum()
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(image))
+    assert "gather" not in text
+    assert "scatter" not in text
+    compiled = jax.jit(jax.grad(loss)).lower(image).compile()
+    memory = compiled.memory_analysis().temp_size_in_bytes
+    assert memory < 12 * image.nbytes  # One array of all edges is 25 times it.
+    second = jax.grad(lambda image: (jax.grad(loss)(image) ** 2).sum())(image + 1)
+    assert bool(jnp.isfinite(second).all())
+
+
+@pytest.mark.parametrize(
+    ("topology", "words"),
+    [
+        (rl.Causal(), "not those of boxes on a grid"),
+        (rl.Window(grid=(3, 3), size=3, border="shift").T, "not those of boxes"),
+        (rl.Edges([0], [1], 9) & rl.Window(grid=(3, 3), size=3), "listed one by one"),
+    ],
+)
+def test_what_has_no_taps_is_not_shifted(topology, words):
+    with pytest.raises(ValueError, match=words):
+        _pooled(topology, jnp.ones((1, 9, 1)), L.Shifts())
+
+
+STEPPED = {
+    "window": rl.Window(grid=(3, 4), size=3) & rl.Causal(),
+    "rasters": rl.RasterBlocks2D(grid=(4, 4), block=(2, 2), above=1, beside=1),
+}
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_pixels_are_stepped_as_they_are_computed(name):
+    topology = STEPPED[name]
+    count = topology.counts()[0]
+    nodes = jnp.asarray(
+        np.random.default_rng(0).normal(size=(1, count, 3)), jnp.float32
+    )
+    call = {"message": lambda sender: sender, "aggregator": rl.Sum()}
+    wanted = rl.propagate(topology, senders=nodes, batch_axes=1, **call)
+    cache = rl.start(topology, nodes, length=count, batch_axes=1)
+    step = jax.jit(lambda cache, at, now: rl.step(cache, at, senders=now, **call))
+    for at in range(count):
+        found, cache = step(cache, jnp.array([at]), nodes[:, at : at + 1])
+        np.testing.assert_allclose(found[:, 0], wanted[:, at], atol=1e-5)
+
+
 PATTERNS = {
     "strided": rl.Causal() & (rl.Band(before=2) | rl.Strided(3)),
     "where": rl.Where(lambda receiver, sender: (receiver * sender) % 3 != 1),
@@ -460,6 +679,36 @@ PATTERNS = {
     "grid": rl.Window(grid=(4, 6), size=(3, 5)) & rl.Causal(),
     "other grid": rl.Window(grid=(4, 6), size=(3, 5), border="shift"),
 }
+
+
+@pytest.mark.parametrize("lowering", [L.Window(block=(2, 3)), L.Shifts()], ids=str)
+def test_what_has_no_row_on_a_grid_is_said_of_the_zero_row(lowering):
+    window, offset = rl.Window(grid=(6, 5), size=5), rl.GridOffset(grid=(6, 5), limit=1)
+    rng = np.random.default_rng(0)
+    bias = jnp.asarray(rng.normal(size=(1, 9)), jnp.float32)
+    value = jnp.asarray(rng.normal(size=(2, 30, 3)), jnp.float32)
+
+    def run(bias, value, lowering):
+        return rl.propagate(
+            window,
+            batch_axes=1,
+            senders=value,
+            relations={"offset": offset.rows(bias=bias)},
+            score=lambda offset: jnp.cos(offset.bias),  # Of zero it is 1.
+            message=[
+                lambda sender: sender,
+                lambda offset: jnp.exp(offset.bias) / jnp.arange(1.0, 4.0),
+            ],
+            aggregator=rl.Softmax(),
+            lowering=lowering,
+        )
+
+    found, pull = jax.vjp(lambda *args: run(*args, lowering), bias, value)
+    wanted, pull_wanted = jax.vjp(lambda *args: run(*args, L.Edges()), bias, value)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    slopes = pull(jnp.sin(wanted)), pull_wanted(jnp.sin(wanted))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -502,7 +751,7 @@ def test_attention_over_patterns_is_that_of_the_edges(name):
     wanted = jax.tree.leaves(loss(L.Edges()))
     lowerings = [L.Dense(), L.Tiles(block=4)]
     if name in ("window", "grid", "other grid"):
-        lowerings += [L.Window(), L.Window(loops=False)]
+        lowerings += [L.Window(), L.Window(loops=False), L.Shifts()]
     for lowering in lowerings:
         for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)

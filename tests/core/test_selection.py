@@ -148,6 +148,108 @@ def test_attention_to_the_best_few_is_that_of_a_mask():
     np.testing.assert_allclose(heard, weights @ np.asarray(value), atol=1e-5)
 
 
+def test_the_best_of_listed_edges_are_those_of_the_rule():
+    rng = np.random.default_rng(0)
+    query, key = (rng.integers(-2, 3, (2, 9, 2)).astype(np.float32) for _ in "qk")
+    topology = rl.Causal() - rl.Self()
+    shuffle = rng.permutation(36)
+    senders, receivers = (side[shuffle] for side in topology.edges(9))
+    offset = rl.Offset(clip=2)
+    call = {
+        "k": 3,
+        "batch_axes": 1,
+        "receivers": query,
+        "senders": key,
+        "relations": {
+            "offset": offset.rows(bias=np.arange(5.0, dtype=np.float32)[None])
+        },
+        "score": [
+            lambda receiver, sender: rl.dot(receiver, sender),
+            lambda offset: offset.bias,
+        ],
+    }
+    for noise in (None, jax.random.key(3)):
+        wanted = rl.select(topology, **call, noise=noise)
+        for edges in (
+            rl.Edges(senders, receivers, 9),
+            rl.Edges(jnp.asarray(senders), jnp.asarray(receivers)),
+        ):
+            found = jax.jit(lambda edges: rl.select(edges, **call, noise=noise))(edges)  # noqa: B023
+            np.testing.assert_array_equal(found.valid, wanted.valid)
+            chosen = [
+                np.where(each.valid, each.senders, -1) for each in (found, wanted)
+            ]
+            np.testing.assert_array_equal(*chosen)
+
+
+def test_listed_edges_are_chosen_by_their_features_and_those_nowhere_never():
+    @jax.jit
+    def chosen(senders, receivers, weight):
+        return rl.select(
+            rl.Edges(senders, receivers, num_receivers=3),
+            k=2,
+            edges=weight,
+            score=lambda edge: edge,
+        )
+
+    senders, receivers = jnp.array([0, 1, 2, 7, 1, 0]), jnp.array([1, 1, 1, 0, 0, 3])
+    weight = jnp.array([1.0, 5.0, 3.0, 9.0, jnp.nan, 9.0])
+    found = chosen(senders, receivers, weight)
+    assert found.valid.tolist() == [[False, False], [True, True], [False, False]]
+    assert found.senders[1].tolist() == [1, 2]
+    none = rl.select(
+        rl.Edges([], [], 3), k=1, edges=jnp.ones(0), score=lambda edge: edge
+    )
+    assert none.degrees().tolist() == [0, 0, 0]
+
+
+SCORES = jnp.log(jnp.array([0.5, 0.1, 0.25, 0.15]))
+
+
+def _drawn(key, k=1, count=20_000, lead=1, topology=None):
+    return rl.select(
+        topology or rl.Complete(),
+        k=k,
+        noise=jax.random.key(key),
+        batch_axes=1,
+        receivers=jnp.zeros((lead, count)),
+        senders=SCORES[None],
+        score=lambda sender: sender,
+    ).senders
+
+
+def test_noise_draws_senders_with_the_probabilities_of_the_softmax():
+    wanted = np.exp(SCORES)
+    for key in range(3):
+        share = np.bincount(np.asarray(_drawn(key)).reshape(-1), minlength=4) / 20_000
+        sigma = np.sqrt(wanted * (1 - wanted) / 20_000)
+        assert (np.abs(share - wanted) < 4 * sigma).all()
+
+
+def test_noise_draws_the_second_from_those_that_are_left():
+    first, second = np.asarray(_drawn(0, k=2)).reshape(-1, 2).T
+    probability = np.exp(np.asarray(SCORES, np.float64))
+    wanted = np.outer(probability, probability) / (1 - probability[:, None])
+    np.fill_diagonal(wanted, 0)
+    share = np.bincount(first * 4 + second, minlength=16).reshape(4, 4) / 20_000
+    assert (np.abs(share - wanted) < 4 * np.sqrt(wanted / 20_000) + 1e-9).all()
+
+
+def test_noise_is_that_of_the_edge_and_of_the_graph():
+    one, other = np.asarray(_drawn(5, lead=2))[..., 0]
+    np.testing.assert_array_equal(one, np.asarray(_drawn(5))[0, :, 0])
+    agree = (np.exp(2 * np.asarray(SCORES, np.float64))).sum()
+    for independent in (other, np.asarray(_drawn(6))[0, :, 0], np.roll(one, 1)):
+        assert abs((one == independent).mean() - agree) < 0.02
+
+
+def test_noise_does_not_depend_on_tiles(monkeypatch):
+    wanted = _drawn(1, k=2, count=50)
+    monkeypatch.setattr(selection, "_TILE", 12)
+    monkeypatch.setattr(selection, "_MOST_SENDERS", 3)
+    np.testing.assert_array_equal(_drawn(1, k=2, count=50), wanted)
+
+
 def test_capacity_takes_first_choices_first_and_early_receivers_before_late():
     senders = np.array([[0, 1], [0, 2], [0, 1], [1, 0]])
     near = rl.Neighbours(senders=senders, num_senders=3)
@@ -171,7 +273,8 @@ def test_capacity_takes_first_choices_first_and_early_receivers_before_late():
     [
         ({"k": 0}, "`k` must be 1 or more; got 0"),
         ({"k": 4}, "`k` must be at most the number of senders, 3; got 4"),
-        ({"topology": rl.Edges([0], [1], 3)}, "must say by a rule who may be chosen"),
+        ({"noise": 3}, "`noise` must be None or one JAX key"),
+        ({"edges": jnp.ones(9)}, "cannot serve this call: edges carry features"),
         ({"score": lambda sender: sender[None]}, "one number an edge"),
     ],
 )
