@@ -1,18 +1,19 @@
-"""`python -m benchmarks CASE`: times the peers of a case in turn."""
+"""`python -m benchmarks`: times the peers of all cases in turn, and writes the page."""
 
-import json
+import datetime
 import pathlib
-import platform
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
 
-from benchmarks import cases
+from benchmarks import cases, report
+from benchmarks.case import Case
+from benchmarks.machine import machine
 from benchmarks.race import Result, Unequal, race
+from benchmarks.report import Record
 
-_VERSIONS = ("jax", "jaxlib", "torch", "numpy")
+_ROOT = pathlib.Path(__file__).parent.parent
 
 
 def main(
@@ -20,82 +21,82 @@ def main(
         list[str] | None, typer.Argument(help="Cases; all of them if not given.")
     ] = None,
     size: Annotated[
-        list[int] | None, typer.Option(help="Sizes, counted from 0; the first.")
+        list[int] | None, typer.Option(help="Sizes, counted from 0; all if not given.")
     ] = None,
     peer: Annotated[
         list[str] | None, typer.Option(help="Peers besides ours; all if not given.")
     ] = None,
     rounds: Annotated[int, typer.Option(help="How often each peer runs.")] = 9,
+    seconds: Annotated[
+        float, typer.Option(help="When rounds of one program end; 3 are always run.")
+    ] = 15.0,
+    sweep: Annotated[bool, typer.Option(help="Whether to plot over sizes too.")] = True,
+    quick: Annotated[
+        bool, typer.Option(help="One round at tiny sizes, printed and not kept.")
+    ] = False,
     out: Annotated[
-        pathlib.Path | None, typer.Option(help="A folder for results in JSON.")
-    ] = None,
+        pathlib.Path, typer.Option(help="The folder of results in JSON.")
+    ] = _ROOT / "docs" / "results" / "benchmarks",
+    page: Annotated[
+        pathlib.Path, typer.Option(help="The page whose tables are written anew.")
+    ] = _ROOT / "docs" / "benchmarks.md",
 ) -> None:
-    """Times the peers of cases in turn, each in its own process; prints a table."""
-    print(_machine())
-    for name in names or cases.names():
+    """Times the peers of cases in turn, each in its own process."""
+    names = names or cases.names()
+    unknown = {name for name in names if "." not in name} - set(cases.names())
+    if unknown:
+        sys.exit(f"error: no case `{min(unknown)}`; there are {cases.names()}.")
+    print(machine())
+    unequal = []
+    for name in names:
         case = cases.load(name)
-        ours = next(iter(case.peers))
-        peers = [ours, *(peer or [p for p in case.peers if p != ours])]
-        unknown = [p for p in peers if p not in case.peers]
-        if unknown:
-            sys.exit(f"error: no peer `{unknown[0]}`; there are {list(case.peers)}.")
-        for at in size or [0]:
-            sizes = ", ".join(f"{k} {v}" for k, v in case.sizes[at].items())
-            print(f"\n### {case.title}, {sizes}\n")
-            try:
-                results = race(name, at, rounds=rounds, peers=peers)
-            except Unequal as error:
-                sys.exit(f"error: {error}")
-            print(_table(results))
-            if out is not None:
-                _write(out / f"{name}-{at}.json", case.sizes[at], results)
-
-
-def _machine() -> str:
-    versions = []
-    for name in _VERSIONS:
         try:
-            versions.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            versions.append(f"no {name}")
-    return f"Python {platform.python_version()}, {', '.join(versions)}; {_processor()}"
+            peers = _peers(name, case, peer)
+            for at, sizes in enumerate([case.tiny] if quick else case.sizes):
+                if quick or size is None or at in size:
+                    found = _race(name, sizes, peers, 1 if quick else rounds, seconds)
+                    if not quick:
+                        _keep(out / f"{name}-{at}.json", name, sizes, found)
+            if sweep and case.sweep and not quick and peer is None and size is None:
+                peers = [peers[0], *case.sweep.peers]
+                for at, sizes in enumerate(case.sweep.sizes):
+                    found = _race(name, sizes, peers, min(rounds, 5), seconds / 3)
+                    _keep(out / f"{name}-sweep-{at}.json", name, sizes, found)
+        except Unequal as error:
+            unequal.append(f"{name}: {error}")
+            print(f"error: {unequal[-1]}", flush=True)
+    if not quick:
+        report.write(out, page, names)
+    if unequal:
+        sys.exit(f"error: values differ: {'; '.join(unequal)}.")
 
 
-def _processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    models = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return f"{len(models)} cores, {models[0]}" if models else platform.processor()
+def _peers(name: str, case: Case, asked: list[str] | None) -> list[str]:
+    """Returns ours, and those asked for that the case has."""
+    ours, *others = case.peers
+    unknown = [one for one in asked or [] if one not in others]
+    if unknown:
+        sys.exit(f"error: `{name}` has no peer `{unknown[0]}`; it has {others}.")
+    return [ours, *(asked or others)]
 
 
-def _table(results: list[Result]) -> str:
-    """Returns Markdown: milliseconds, their spread, and each one's ratio to ours."""
-    lines = [
-        "| | forward, ms | x | forward and backward, ms | x | temporary, MiB |",
-        "|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        cells = [result.peer]
-        for program in ("forward", "both"):
-            ratio = result.median(program) / results[0].median(program)
-            milliseconds, spread = result.median(program) * 1e3, result.spread(program)
-            cells += [f"{milliseconds:.1f} ± {spread * 1e3:.1f}", f"{ratio:.2f}"]
-        memory = result.temporary
-        cells.append("" if memory is None else f"{memory[0]:.0f} / {memory[1]:.0f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def _race(
+    name: str, sizes: report.Sizes, peers: list[str], rounds: int, seconds: float
+) -> list[Result]:
+    print(f"\n{cases.load(name).title}, {report.listed(sizes)}\n", flush=True)
+    results = race(name, sizes, peers=peers, rounds=rounds, seconds=seconds)
+    print(report.table(results), flush=True)
+    return results
 
 
-def _write(path: pathlib.Path, sizes: dict, results: list[Result]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "machine": _machine(),
-        "sizes": dict(sizes),
-        "results": [vars(result) for result in results],
-    }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+def _keep(
+    path: pathlib.Path, name: str, sizes: report.Sizes, results: list[Result]
+) -> None:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    record = Record(
+        case=name, machine=machine(), date=today, sizes=dict(sizes), results=results
+    )
+    record.save(path)
 
 
 if __name__ == "__main__":

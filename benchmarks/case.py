@@ -8,6 +8,26 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+_MOST_BYTES = 5 * 2**30  # Of one peer, so that all of a case stay within 20 GiB.
+
+
+class CannotRun(Exception):
+    """Why a peer cannot run at a size, in one line; the others go on."""
+
+
+def check_memory(num_bytes: float, what: str) -> None:
+    """Raises `CannotRun` where a peer's arrays would not fit beside the others.
+
+    Args:
+      num_bytes: what they take together, roughly.
+      what: which arrays, for the reason.
+    """
+    if num_bytes > _MOST_BYTES:
+        raise CannotRun(
+            f"{what} take {num_bytes / 2**30:,.0f} GiB, and a peer is given "
+            f"{_MOST_BYTES / 2**30:.0f}"
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Programs:
@@ -17,13 +37,36 @@ class Programs:
       forward: returns the output.
       both: returns the output's gradients with respect to the inputs, by name, for
         the cotangent among the inputs; None where a peer has no backward pass.
-      temporary: bytes of temporary memory of (forward, both), where it is known.
+      temporary: bytes of temporary memory of each program, where it is known.
     """
 
     forward: Callable[[], Any]
     both: Callable[[], Any] | None
     to_numpy: Callable[[Any], Any]
-    temporary: Callable[[], tuple[int, int]] | None = None
+    temporary: Callable[[], list[int]] | None = None
+
+    def results(self) -> Arrays:
+        """Runs both programs; returns the output and the gradients, by name."""
+        found = {"forward": self.to_numpy(self.forward())}
+        if self.both is not None:
+            pulled = self.to_numpy(self.both())
+            found |= {f"d {name}": value for name, value in pulled.items()}
+        return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Sizes that are plotted, not listed.
+
+    Attributes:
+      over: the size that grows.
+      sizes: as of a case.
+      peers: which are drawn; ours is always.
+    """
+
+    over: str
+    sizes: Sequence[Mapping[str, int]]
+    peers: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,17 +76,21 @@ class Case:
     Attributes:
       title: what is computed, with sizes.
       sizes: the sizes to run, by keyword.
+      tiny: a size at which every peer takes no time, for tests.
       inputs: makes the arrays of one size.
       peers: by name, what turns inputs into programs; the first is ours, and the
-        second is the reference for values.
+        second is the reference for values. A peer may raise `CannotRun`.
       tolerance: of outputs and gradients, relative to max(1, largest value).
+      sweep: what to plot, or None.
     """
 
     title: str
     sizes: Sequence[Mapping[str, int]]
+    tiny: Mapping[str, int]
     inputs: Callable[..., Arrays]
     peers: Mapping[str, Callable[[Arrays], Programs]]
     tolerance: tuple[float, float] = (2e-5, 1e-4)
+    sweep: Sweep | None = None
 
 
 def jax_programs(
@@ -80,9 +127,8 @@ def jax_programs(
     if has_backward:
         programs.append(jax.jit(both).lower(moved, fixed, cotangent).compile())
 
-    def temporary() -> tuple[int, int]:
-        found = [each.memory_analysis().temp_size_in_bytes for each in programs]
-        return found[0], found[-1]
+    def temporary() -> list[int]:
+        return [each.memory_analysis().temp_size_in_bytes for each in programs]
 
     def run_both() -> Any:
         return jax.block_until_ready(programs[1](moved, fixed, cotangent))
@@ -107,7 +153,10 @@ def torch_programs(
 
     given = {name: torch.from_numpy(value) for name, value in inputs.items()}
     cotangent = given.pop("cotangent")
-    moved = {name: given[name].requires_grad_() for name in moving}
+    moved = {name: given[name] for name in moving}
+    if has_backward:  # Some kernels refuse what could be differentiated.
+        for tensor in moved.values():
+            tensor.requires_grad_()
 
     def forward() -> Any:
         with torch.no_grad():

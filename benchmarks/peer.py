@@ -1,41 +1,84 @@
-"""One peer's process: `python -m benchmarks.peer CASE SIZE PEER FOLDER`.
+"""One peer's process: `python -m benchmarks.peer CASE SIZES PEER FOLDER`.
 
 It builds its programs, leaves their results in FOLDER, says so, and then runs what each
-line of its input names, answering with seconds.
+line of its input names, answering with seconds. What goes wrong is an answer too.
 """
 
+import ctypes
 import json
 import pathlib
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from benchmarks import cases
+from benchmarks.case import CannotRun, Case, Programs, check_memory
 
 
 def main() -> None:
-    name, at, peer, folder = sys.argv[1:]
+    name, sizes, peer, folder = sys.argv[1:]
     case = cases.load(name)
-    programs = case.peers[peer](case.inputs(**case.sizes[int(at)]))
-    to_numpy = programs.to_numpy
-    results = {"forward": to_numpy(programs.forward())}
-    if programs.both is not None:
-        results |= {f"d {k}": v for k, v in to_numpy(programs.both()).items()}
-    np.savez(pathlib.Path(folder) / f"{peer}.npz", **results)
-    temporary = programs.temporary() if programs.temporary else None
-    tell({"ready": peer, "both": programs.both is not None, "temporary": temporary})
+    programs = _answer(lambda: _prepare(case, json.loads(sizes), peer, folder))
     for line in sys.stdin:
-        program = getattr(programs, line.strip())
-        program()  # Caches and memory are warm before the clock starts.
-        start = time.perf_counter()
+        _answer(lambda line=line: _timed(getattr(programs, line.strip())))
+
+
+def _prepare(
+    case: Case, sizes: dict[str, int], peer: str, folder: str
+) -> tuple[dict[str, Any], Programs]:
+    programs = case.peers[peer](case.inputs(**sizes))
+    temporary = programs.temporary() if programs.temporary else None
+    check_memory(max(temporary or (0,)), "its temporary arrays")
+    np.savez(pathlib.Path(folder) / f"{peer}.npz", **programs.results())
+    runs = [programs.forward] + ([programs.both] if programs.both else [])
+    said = {
+        "temporary": temporary,
+        "memory": [_added_memory(run) for run in runs],
+    }
+    return said, programs
+
+
+def _timed(program: Callable[[], Any]) -> tuple[dict[str, Any], None]:
+    program()  # Caches and memory are warm before the clock starts.
+    start = time.perf_counter()
+    program()
+    return {"seconds": time.perf_counter() - start}, None
+
+
+def _answer(work: Callable[[], tuple[dict[str, Any], Any]]) -> Any:
+    """Tells what `work` says, or why it failed, which ends this process."""
+    try:
+        said, result = work()
+    except CannotRun as error:
+        said, result = {"failed": str(error)}, None
+    except Exception as error:  # noqa: BLE001  # Whatever it is, it is told.
+        lines = str(error).strip().splitlines() or ["no message"]
+        said, result = {"failed": f"{type(error).__name__}: {lines[0][:200]}"}, None
+    print(json.dumps(said), flush=True)
+    if "failed" in said:
+        sys.exit()
+    return result
+
+
+def _added_memory(program: Callable[[], Any]) -> float | None:
+    """Returns by how many bytes one call raises resident memory, where Linux tells."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # What was freed is given back first.
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # The peak starts anew.
+        before = _resident("VmRSS")
         program()
-        seconds = time.perf_counter() - start
-        tell({"seconds": seconds})
+        return _resident("VmHWM") - before
+    except (OSError, AttributeError):
+        return None
 
 
-def tell(what: dict) -> None:
-    print(json.dumps(what), flush=True)
+def _resident(field: str) -> float:
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(field + ":"))
+    return float(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One file a case: its inputs, and every peer's way to compute it.
 
-A new case is a new file here that defines `CASE`.
+A new case is a new file here that defines `CASE`, or a module of your own, which is
+named with its package: `python -m benchmarks mine.attention`.
 """
 
 import importlib
@@ -14,4 +15,5 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Case:
-    return importlib.import_module(f"{__name__}.{name}").CASE
+    module = name if "." in name else f"{__name__}.{name}"
+    return importlib.import_module(module).CASE

@@ -53,7 +53,9 @@ def _jax_blocks(inputs: Arrays) -> Programs:
         def block(some: Any) -> Any:
             return jnp.argmin(norms - 2 * some @ codes.T, axis=-1)
 
-        index = jax.lax.map(block, latents.reshape(-1, _BLOCK, latents.shape[-1]))
+        index = jax.lax.map(
+            block, latents.reshape(-1, min(_BLOCK, len(latents)), latents.shape[-1])
+        )
         return ((latents - codes[index.reshape(-1)]) ** 2).sum(-1)
 
     return jax_programs(choose, inputs, (), has_backward=False)
@@ -73,6 +75,7 @@ def _torch_blocks(inputs: Arrays) -> Programs:
 CASE = Case(
     title="Choosing the nearest code",
     sizes=[{"latents": 65_536, "codes": 4_096, "width": 64}],
+    tiny={"latents": 64, "codes": 10, "width": 8},
     inputs=inputs,
     peers={
         "relational": _ours,

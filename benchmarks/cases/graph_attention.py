@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Arrays, Case, Programs, jax_programs, torch_programs
+from benchmarks.case import (
+    Arrays,
+    Case,
+    Programs,
+    Sweep,
+    jax_programs,
+    torch_programs,
+)
 
 _MOVING = ("nodes", "weight", "to", "by")
 
@@ -23,20 +30,26 @@ def inputs(*, nodes: int, edges: int, width: int, heads: int, features: int) -> 
     def normal(*shape: int) -> Any:
         return random.normal(size=shape).astype(np.float32)
 
-    # Ends are drawn with weights that fall as a power of the node's rank.
-    weight = np.arange(1, nodes + 1) ** -0.6
-    ends = random.choice(nodes, size=(2, edges - nodes), p=weight / weight.sum())
-    ends = random.permutation(nodes)[ends]
-    own = np.arange(nodes)
+    senders, receivers = power_law(random, nodes, edges)
     return {
         "nodes": normal(nodes, width),
         "weight": normal(width, heads * features) / np.float32(width**0.5),
         "to": normal(heads, features),
         "by": normal(heads, features),
-        "senders": np.concatenate([ends[0], own]).astype(np.int32),
-        "receivers": np.concatenate([ends[1], own]).astype(np.int32),
+        "senders": senders,
+        "receivers": receivers,
         "cotangent": normal(nodes, heads * features),
     }
+
+
+def power_law(random: np.random.Generator, nodes: int, edges: int) -> tuple[Any, Any]:
+    """Returns senders and receivers; degrees fall as a power of the node's rank."""
+    weight = np.arange(1, nodes + 1) ** -0.6
+    ends = random.choice(nodes, size=(2, edges - nodes), p=weight / weight.sum())
+    ends = random.permutation(nodes)[ends]
+    own = np.arange(nodes)
+    senders, receivers = (np.concatenate([end, own]).astype(np.int32) for end in ends)
+    return senders, receivers
 
 
 def _edges(inputs: Arrays) -> tuple[Any, Any]:
@@ -108,13 +121,24 @@ def _geometric(inputs: Arrays) -> Programs:
     return torch_programs(layer, inputs, _MOVING)
 
 
+def _size(nodes: int, edges: int) -> dict[str, int]:
+    shape = {"width": 64, "heads": 4, "features": 16}
+    return {"nodes": nodes, "edges": edges, **shape}
+
+
 CASE = Case(
     title="Graph attention",
-    sizes=[
-        {"nodes": 100_000, "edges": 1_000_000, "width": 64, "heads": 4, "features": 16},
-        {"nodes": 2_708, "edges": 13_264, "width": 64, "heads": 4, "features": 16},
-    ],
+    sizes=[_size(100_000, 1_000_000), _size(2_708, 13_264)],
+    tiny={"nodes": 40, "edges": 200, "width": 8, "heads": 2, "features": 4},
     inputs=inputs,
     peers={"relational": _ours, "jraph": _jraph, "PyTorch Geometric": _geometric},
     tolerance=(2e-5, 5e-4),  # The hub of a power law adds up thousands of gradients.
+    sweep=Sweep(
+        over="edges",
+        sizes=[
+            _size(edges // 10, edges)
+            for edges in (10_000, 32_000, 100_000, 320_000, 1_000_000)
+        ],
+        peers=["jraph", "PyTorch Geometric"],
+    ),
 )

@@ -111,6 +111,7 @@ CASE = Case(
         {"side": 64, "window": window, "heads": 4, "width": 16, "batch": 4}
         for window in (7, 11)
     ],
+    tiny={"side": 9, "window": 3, "heads": 2, "width": 4, "batch": 1},
     inputs=inputs,
     peers={
         "relational": _ours,

@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Arrays, Case, Programs, jax_programs, torch_programs
+from benchmarks.case import (
+    Arrays,
+    Case,
+    Programs,
+    Sweep,
+    check_memory,
+    jax_programs,
+    torch_programs,
+)
 
 _MOVING = ("query", "key", "value", "rows")
 
@@ -94,6 +102,8 @@ def _torch(form: str) -> Any:
         import torch
 
         length, width = inputs["query"].shape[1:]
+        copies = 8 + (2 * width if form == "pairwise" else 0)
+        check_memory(4 * len(inputs["query"]) * length**2 * copies, "arrays of pairs")
         offset = torch.arange(length) - torch.arange(length)[:, None]
         causal, label = offset <= 0, offset.clamp(max=0) + length - 1
 
@@ -122,15 +132,22 @@ def _torch(form: str) -> Any:
     return programs
 
 
+def _size(length: int) -> dict[str, int]:
+    return {"length": length, "heads": 8, "width": 64}
+
+
 FORMS = ("skewed", "skew as mask", "pairwise")
 CASE = Case(
     title="Relative causal attention",
-    sizes=[
-        {"length": length, "heads": 8, "width": 64}
-        for length in (2048, 1024, 512, 4096)
-    ],
+    sizes=[_size(2048), _size(512)],
+    tiny={"length": 32, "heads": 2, "width": 8},
     inputs=inputs,
     peers={"relational": _ours}
     | {f"JAX {form}": _jax(form) for form in FORMS}
     | {f"PyTorch {form}": _torch(form) for form in FORMS},
+    sweep=Sweep(
+        over="length",
+        sizes=[_size(2**power) for power in range(8, 14)],
+        peers=["JAX skewed", "JAX pairwise", "PyTorch skewed", "PyTorch skew as mask"],
+    ),
 )
