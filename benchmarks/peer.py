@@ -66,6 +66,7 @@ def _answer(work: Callable[[], tuple[dict[str, Any], Any]]) -> Any:
 def _added_memory(program: Callable[[], Any]) -> float | None:
     """Returns by how many bytes one call raises resident memory, where Linux tells."""
     try:
+        time.sleep(0.1)  # XLA's threads free what the last call left.
         ctypes.CDLL(None).malloc_trim(0)  # What was freed is given back first.
         pathlib.Path("/proc/self/clear_refs").write_text("5")  # The peak starts anew.
         before = _resident("VmRSS")

@@ -64,10 +64,11 @@ def _ours(inputs: Arrays) -> Programs:
 def _jraph(inputs: Arrays) -> Programs:
     import jraph
 
-    senders, receivers, _ = _edges(inputs)  # It derives the weights from degrees.
-    count = len(inputs["nodes"])
+    # Edges are arguments: XLA takes minutes to fold what is made of such constants.
+    del inputs["share"]  # It derives the weights from degrees.
+    count, num_edges = len(inputs["nodes"]), len(inputs["senders"])
 
-    def layer(nodes: Any, weight: Any) -> Any:
+    def layer(nodes: Any, weight: Any, senders: Any, receivers: Any) -> Any:
         convolve = jraph.GraphConvolution(
             update_node_fn=lambda each: each @ weight, symmetric_normalization=True
         )
@@ -78,7 +79,7 @@ def _jraph(inputs: Arrays) -> Programs:
             senders=senders,
             receivers=receivers,
             n_node=np.array([count]),
-            n_edge=np.array([len(senders)]),
+            n_edge=np.array([num_edges]),
         )
         return convolve(graph).nodes
 
@@ -88,10 +89,9 @@ def _jraph(inputs: Arrays) -> Programs:
 def _jax_segments(inputs: Arrays) -> Programs:
     import jax
 
-    senders, receivers, share = _edges(inputs)
     count = len(inputs["nodes"])
 
-    def layer(nodes: Any, weight: Any) -> Any:
+    def layer(nodes: Any, weight: Any, senders: Any, receivers: Any, share: Any) -> Any:
         said = share[:, None] * (nodes @ weight)[senders]
         return jax.ops.segment_sum(said, receivers, count)
 
