@@ -29,7 +29,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="How often each peer runs.")] = 9,
     seconds: Annotated[
         float, typer.Option(help="When rounds of one program end; 3 are always run.")
-    ] = 15.0,
+    ] = 8.0,
     sweep: Annotated[bool, typer.Option(help="Whether to plot over sizes too.")] = True,
     quick: Annotated[
         bool, typer.Option(help="One round at tiny sizes, printed and not kept.")
@@ -60,7 +60,7 @@ def main(
             if sweep and case.sweep and not quick and peer is None and size is None:
                 peers = [peers[0], *case.sweep.peers]
                 for at, sizes in enumerate(case.sweep.sizes):
-                    found = _race(name, sizes, peers, min(rounds, 5), seconds / 3)
+                    found = _race(name, sizes, peers, min(rounds, 5), seconds / 2)
                     _keep(out / f"{name}-sweep-{at}.json", name, sizes, found)
         except Unequal as error:
             unequal.append(f"{name}: {error}")

@@ -105,6 +105,8 @@ class Tile:
         """Returns which pairs are edges, [R, S], or None for all."""
         if not self.is_masked:
             return None
+        if self.problem.known_edges is not None:
+            return _mask_of(self.problem.known_edges, self.shape)
         edge = self.operands.edge
         if self.problem.is_listed:
             valid = True if edge.valid is None else edge.valid
@@ -364,6 +366,18 @@ class Tile:
                 lambda row, label: jax.ops.segment_sum(row, label, count)
             )(weight, self.label(name))
         return _product(by_label, value)
+
+
+def _mask_of(known_edges: tuple[Any, Any, Any], shape: tuple[int, int]) -> Any:
+    """Returns which pairs are among known edges, [R, S]; None where all are.
+
+    In NumPy: XLA takes seconds to scatter constants, and a complete graph needs no mask.
+    """
+    senders, receivers, kept = known_edges
+    mask = np.zeros(shape, bool)
+    chosen = slice(None) if kept is None else np.asarray(kept, bool)
+    mask[receivers[chosen], senders[chosen]] = True
+    return None if mask.all() else jnp.asarray(mask)
 
 
 def _product(weight: jax.Array, value: jax.Array) -> jax.Array:

@@ -482,3 +482,26 @@ def test_a_notebook_shows_no_markup_of_a_name():
     assert shown.startswith("<pre")
     assert "<lambda>" not in shown
     assert "4 receivers x 4 senders" in shown
+
+
+def test_a_list_of_all_edges_needs_no_mask():
+    receivers, senders = np.divmod(np.arange(64), 8)
+
+    def attend(x, count):
+        return rl.propagate(
+            rl.Edges(senders[:count], receivers[:count], 8),
+            receivers=x,
+            senders=x,
+            score=lambda receiver, sender: rl.dot(receiver, sender),
+            message=lambda sender: sender,
+            aggregator=rl.Softmax(),
+            lowering=rl.lowerings.Dense(),
+        )
+
+    x = jax.random.normal(jax.random.key(0), (8, 4))
+    jaxpr = {n: str(jax.make_jaxpr(lambda x, n=n: attend(x, n))(x)) for n in (64, 63)}
+    assert "bool[8,8]" not in jaxpr[64]
+    assert "bool[8,8]" in jaxpr[63]
+    assert "scatter" not in jaxpr[63]
+    wanted = jax.nn.softmax(x @ x.T) @ x
+    np.testing.assert_allclose(attend(x, 64), wanted, atol=1e-6)
