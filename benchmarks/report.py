@@ -158,6 +158,9 @@ def plot(name: str, records: Sequence[Record], path: pathlib.Path) -> None:
         for index, peer in enumerate([each.peer for each in records[0].results]):
             _draw(axes, _points(records, peer, over, what), index, peer)
         axes.set(xlabel=over, ylabel=what)
+        sizes = [record.sizes[over] for record in records]
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(f"{case.title}: forward (dashed), forward and backward (solid)")
