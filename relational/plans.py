@@ -13,13 +13,24 @@ from typing import Any, Protocol, runtime_checkable
 from relational._checks import shown
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
+from relational.lowerings.fused import Fused
+from relational.lowerings.kernel import Kernel
 from relational.lowerings.problem import Operands, Problem
 from relational.lowerings.slots import Slots
 from relational.lowerings.stencil import Stencil
 from relational.lowerings.tiles import Tiles
 from relational.lowerings.window import Window
 
-_LOWERINGS = (Stencil(), Window(), Dense(), Tiles(), Slots(), Edges())
+_LOWERINGS = (
+    Fused(),
+    Kernel(),
+    Stencil(),
+    Window(),
+    Dense(),
+    Tiles(),
+    Slots(),
+    Edges(),
+)
 _SOFT_MEMORY = 256 * 2**20  # Beyond it, temporary memory weighs in the choice.
 
 

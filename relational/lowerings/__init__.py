@@ -2,6 +2,7 @@
 
 from relational.lowerings.dense import Dense as Dense
 from relational.lowerings.edges import Edges as Edges
+from relational.lowerings.fused import Fused as Fused
 from relational.lowerings.kernel import Kernel as Kernel
 from relational.lowerings.slots import Slots as Slots
 from relational.lowerings.stencil import Stencil as Stencil

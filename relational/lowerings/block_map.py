@@ -83,7 +83,7 @@ class BlockMap:
         first = 1 - rows if by == "diagonals" else 0
         groups = {"receivers": rows, "senders": columns}.get(by, rows + columns - 1)
         partial, full = (
-            _grouped(*np.nonzero(self.classes == kind), by, first, groups)
+            _grouped(np.argwhere(self.classes == kind), by, first, groups)
             for kind in (Tile.PARTIAL, Tile.FULL)
         )
         return Walk(by, first, partial, full)
@@ -113,7 +113,8 @@ def block_map(
     return BlockMap(classes, block)
 
 
-def _grouped(rows: Any, columns: Any, by: By, first: int, groups: int) -> Tiles:
+def _grouped(places: Any, by: By, first: int, groups: int) -> Tiles:
+    rows, columns = places[:, 0], places[:, 1]
     keys = {"receivers": rows, "senders": columns}.get(by, columns - rows)
     order = np.argsort(keys, kind="stable")
     counts = np.bincount(keys - first, minlength=groups)

@@ -21,7 +21,7 @@ from jax.experimental import pallas as pl
 
 from relational.lowerings.block_map import BlockMap, By, Tiles, Walk
 from relational.lowerings.kernel_terms import Place, place
-from relational.lowerings.kernel_tile import Gradients, Key, KernelTile, Scratch
+from relational.lowerings.kernel_tile import Gradients, KernelTile, Key, Scratch
 from relational.lowerings.problem import Context, EdgeSide, Operands, Problem, Side
 from relational.lowerings.tile import Part
 from relational.relations import PositionRelation
@@ -127,7 +127,8 @@ def backward(
         def body(total: Gradients, tile: KernelTile) -> Gradients:
             row = tile.starts[0] // work.block
             held = jax.tree.map(lambda ref: _block(work, ref, row), inputs.state)
-            found = tile.gradients(*held, moving)
+            shifts, of_sums = held
+            found = tile.gradients(shifts, of_sums, moving)
             return {key: part + found[key] for key, part in total.items()}
 
         zeros = {key: jnp.zeros(leaf.shape, leaf.dtype) for key, leaf in made.items()}
@@ -196,7 +197,7 @@ def _call(
         name=f"relational_{walk.by}_{'forward' if state is None else 'backward'}",
         **_compiler_params(work),
     )(*flat)
-    return jax.tree.unflatten(made_tree, found[: made_tree.num_leaves])
+    return jax.tree.unflatten(made_tree, found[: len(jax.tree.leaves(made))])
 
 
 def _is_spec(node: Any) -> bool:
@@ -257,9 +258,7 @@ def _inputs(
             return pl.BlockSpec(leaf.shape, lambda c, g: (0,) * leaf.ndim)
         rest = leaf.shape[problem.batch_axes :]
         index = _index(problem.lead, leaf.shape[: problem.batch_axes])
-        return pl.BlockSpec(
-            (None, *rest), lambda c, g: (index(c), *(0,) * len(rest))
-        )
+        return pl.BlockSpec((None, *rest), lambda c, g: (index(c), *(0,) * len(rest)))
 
     return jax.tree.map(flat, whole, is_led), jax.tree.map(spec, whole, is_led)
 
@@ -315,19 +314,17 @@ def _index(lead: tuple[int, ...], own: tuple[int, ...]) -> Callable[[Any], Any]:
     if own == lead:
         return lambda c: c
     steps = []
-    outer, inner = 1, math.prod(lead)
-    outer = math.prod(own)
-    for size, has in zip(lead, own, strict=True):
-        inner //= size
-        outer //= has
-        if has != 1:
-            steps.append((inner, size, outer))
+    stride, own_stride = math.prod(lead), math.prod(own)
+    for size, own_size in zip(lead, own, strict=True):
+        stride, own_stride = stride // size, own_stride // own_size
+        if own_size != 1:
+            steps.append((stride, size, own_stride))
 
     def index(c: Any) -> Any:
-        found = np.int32(0)
-        for stride, size, place_ in steps:
+        found: Any = 0
+        for stride, size, own_stride in steps:
             at = jax.lax.rem(jax.lax.div(c, np.int32(stride)), np.int32(size))
-            found = found + at * np.int32(place_)
+            found = found + at * np.int32(own_stride)
         return found
 
     return index
@@ -378,11 +375,15 @@ def _taker(
     def rows(step: Any) -> dict[str, list[Any]]:
         first = step * work.block - (work.block - 1)
         difference = first + jnp.arange(2 * work.block, dtype=jnp.int32)
-        return {name: _rows(problem, operands, name, difference) for name in work.diagonals}
+        return {
+            name: _rows(problem, operands, name, difference) for name in work.diagonals
+        }
 
     def numbers(name: str, label: Any) -> list[Any]:
         if name in operands.tables:
-            return [None if ref is None else ref[label] for ref in operands.tables[name]]
+            return [
+                None if ref is None else ref[label] for ref in operands.tables[name]
+            ]
         return [jnp.asarray(problem.relations[name].value(label))]
 
     receiver = side(operands.receiver, group) if by == "receivers" else None

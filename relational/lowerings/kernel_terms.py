@@ -21,12 +21,14 @@ from relational.terms import Term
 
 _ENDS = frozenset({"receiver", "sender"})
 _ARITHMETIC = frozenset(
-    "abs neg ceil floor exp exp2 expm1 log log1p sqrt square pow cbrt rsqrt sin cos tan "
-    "asin acos atan atan2 sinh cosh tanh asinh acosh atanh add sub mul div rem max min "
-    "and or xor not eq ne gt ge lt le select_n clamp logistic is_finite integer_pow sign "
-    "shift_left shift_right_arithmetic shift_right_logical convert_element_type "
-    "broadcast_in_dim reshape squeeze transpose iota reduce_sum reduce_max reduce_min "
-    "dot_general jit custom_jvp_call stop_gradient copy".split()
+    """
+    abs neg sign ceil floor exp exp2 expm1 log log1p sqrt rsqrt cbrt square pow
+    integer_pow sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh
+    logistic add sub mul div rem max min clamp is_finite and or xor not eq ne gt ge lt le
+    shift_left shift_right_arithmetic shift_right_logical select_n convert_element_type
+    broadcast_in_dim reshape squeeze transpose iota copy reduce_sum reduce_max reduce_min
+    dot_general stop_gradient jit custom_jvp_call
+    """.split()  # noqa: SIM905  # A list of them is a line each.
 )
 _LEAST_VECTOR = 16  # Of a product that a matrix unit takes.
 
@@ -44,10 +46,14 @@ def place(term: Term, problem: Problem) -> Place:
     named = term.depends & set(problem.relations)
     if not named:
         return Place.ENDS
-    return Place.PAIRS if all(_is_bare(term, name) for name in named) else Place.DIAGONALS
+    return (
+        Place.PAIRS if all(_is_bare(term, name) for name in named) else Place.DIAGONALS
+    )
 
 
-def unfit(term: Term, role: Literal["score", "message"], problem: Problem) -> str | None:
+def unfit(
+    term: Term, role: Literal["score", "message"], problem: Problem
+) -> str | None:
     """Returns why a kernel cannot evaluate a term; None if it can."""
     foreign = sorted(set(_primitives(term.jaxpr)) - _ARITHMETIC)
     if foreign:

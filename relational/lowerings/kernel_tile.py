@@ -173,7 +173,9 @@ class KernelTile:
     # What holds on the whole tile.
 
     def _aggregators(self) -> list[Weighting]:
-        return [each for each in self.problem.aggregators if isinstance(each, Weighting)]
+        return [
+            each for each in self.problem.aggregators if isinstance(each, Weighting)
+        ]
 
     def _positions(self) -> tuple[Any, Any]:
         """Returns positions of receivers [B, 1] and of senders [1, B]."""

@@ -56,12 +56,12 @@ def product(left: Any, right: Any, axes: tuple[int, int] = (1, 0)) -> Any:
     >>> product(jnp.ones([2, 3]), jnp.ones([4, 3], jnp.bfloat16), (1, 1)).dtype
     dtype('float32')
     """
-    narrow = min(left.dtype, right.dtype, key=lambda each: each.itemsize)
+    narrow, wide = sorted((left.dtype, right.dtype), key=lambda each: each.itemsize)
     return jax.lax.dot_general(
         left.astype(narrow),
         right.astype(narrow),
         (((axes[0],), (axes[1],)), ((), ())),
-        preferred_element_type=accumulator(jnp.promote_types(left.dtype, right.dtype)),
+        preferred_element_type=accumulator(wide),
     )
 
 
@@ -86,9 +86,7 @@ def rewritten(function: Callable[..., Any], rule: Rule) -> Callable[..., Any]:
     return changed
 
 
-def _evaluate(
-    jaxpr: core.Jaxpr, constants: Any, rule: Rule, *args: Any
-) -> list[Any]:
+def _evaluate(jaxpr: core.Jaxpr, constants: Any, rule: Rule, *args: Any) -> list[Any]:
     values: dict[Any, Any] = dict(zip(jaxpr.constvars, constants, strict=True))
     values |= zip(jaxpr.invars, args, strict=True)
 
@@ -118,7 +116,8 @@ def _upright(equation: core.JaxprEqn, inputs: list[Any]) -> Any:
     ranks = [jnp.ndim(each) for each in inputs]
     if dimensions != (((0,), (0,)), ((), ())) or ranks != [2, 2]:
         return None
-    return _turned(*inputs, equation.params)
+    left, right = inputs
+    return _turned(left, right, equation.params)
 
 
 def _turned(left: Any, right: Any, params: dict[str, Any]) -> Any:
@@ -157,5 +156,5 @@ def _matched(equation: core.JaxprEqn, inputs: list[Any]) -> Any:
     right = right.astype(kept).transpose(*batch[1], *free[1], *contracting[1])
     left = jnp.expand_dims(left, range(before, before + len(free[1])))
     right = jnp.expand_dims(right, range(batch_count, before))
-    axes = range(left.ndim - inner_count, left.ndim)
-    return (left * right).sum(axis=tuple(axes)).astype(dtype)
+    summed = tuple(range(left.ndim - inner_count, left.ndim))
+    return (left * right).sum(axis=summed).astype(dtype)
