@@ -22,12 +22,12 @@ from relational.lowerings.tiles import Tiles
 from relational.lowerings.window import Window
 
 _LOWERINGS = (
-    Fused(),
-    Kernel(),
     Stencil(),
     Window(),
     Dense(),
     Tiles(),
+    Fused(),
+    Kernel(),
     Slots(),
     Edges(),
 )
