@@ -316,7 +316,7 @@ class KernelTile:
             return product(self.scratch.gather(spoken, "receiver"), value)
         if "sender" in term.depends:
             return product(spoken, value)
-        return spoken.sum(axis=1)[:, None] * value.astype(spoken.dtype)
+        return spoken.sum(axis=1)[:, None] * self._by_receiver(value, spoken.dtype)
 
     def _contracted_by(self, term: Term, spoken: Any, of_message: Any) -> Any:
         """Returns the cotangent of a message term's values."""
@@ -342,7 +342,13 @@ class KernelTile:
             return self.scratch.spread(by_diagonal, "receiver")
         if "sender" in term.depends:
             return product(of_message, value, (1, 1))
-        return (of_message * value.astype(of_message.dtype)).sum(axis=1)[:, None]
+        value = self._by_receiver(value, of_message.dtype)
+        return (of_message * value).sum(axis=1)[:, None]
+
+    def _by_receiver(self, value: Any, dtype: Any) -> Any:
+        """Returns [F], or [B, F], as [1, F] or [B, F]."""
+        value = value if value.ndim == 2 else value[None]
+        return value.astype(dtype)
 
     def _narrow(self, term: Term, of_message: Any) -> Any:
         """Returns cotangents in the type of the values, for the matrix unit."""
