@@ -82,7 +82,7 @@ def _scaled_product(term: Term) -> tuple[tuple[Held | float, bool], ...] | None:
             known.get(atom) if isinstance(atom, core.Var) else None
             for atom in eqn.invars
         ]
-        name, first = eqn.primitive.name, reads[0]
+        name, first = eqn.primitive.name, next(iter(reads), None)
         if name == "convert_element_type" and first is None:
             constant = eqn.invars[0]
             if constant not in held or eqn.outvars[0].aval.shape:  # type: ignore[attr-defined]  # An array.

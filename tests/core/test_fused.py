@@ -131,6 +131,14 @@ def test_an_unknown_implementation_is_refused():
 def test_on_a_gpu_cudnn_takes_what_it_can(width, dtype, topology, reason, monkeypatch):
     monkeypatch.setattr(fused_file, "backend", lambda: "gpu")
     monkeypatch.setattr(fused_file, "cudnn_refuses", lambda: None)
+    asked = []
+
+    def fused(*sides, implementation, **mask):  # JAX looks for cuDNN when it traces.
+        asked.append(implementation)
+        return dot_product_attention(*sides, **mask)
+
+    dot_product_attention = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, "dot_product_attention", fused)
     nodes = jax.ShapeDtypeStruct((8, 4096, width), dtype)
     plan = rl.lower(
         topology,
@@ -143,6 +151,7 @@ def test_on_a_gpu_cudnn_takes_what_it_can(width, dtype, topology, reason, monkey
     )
     if reason is None:
         assert plan.lowering.name == "fused"
+        assert asked == ["cudnn"]
     else:
-        assert plan.lowering.name == "tiles"
+        assert plan.lowering.name != "fused"
         assert reason in str(plan)
