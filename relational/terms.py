@@ -98,6 +98,19 @@ class Term:
     def depends(self) -> frozenset[str]:
         return frozenset(site for site, _ in self.reads) - {"context"}
 
+    @property
+    def inputs(self) -> list[core.Var]:
+        """The variables of the jaxpr that `reads` tells of, in its order."""
+        variables = list(self.jaxpr.invars)
+        return variables[len(variables) - len(self.reads) :]
+
+    @property
+    def held(self) -> list[core.Var]:
+        """The variables of the arrays that the term closes over."""
+        # Newer JAX counts them among the inputs, in front of the others.
+        count = len(self.jaxpr.invars) - len(self.reads)
+        return [*self.jaxpr.constvars, *self.jaxpr.invars[:count]]
+
     def over(
         self,
         constants: list[Any],

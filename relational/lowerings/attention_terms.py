@@ -41,7 +41,7 @@ class Held(NamedTuple):
 def attention(problem: Problem) -> Attention | None:
     """Returns what attention reads; None unless the terms are proven to be attention."""
     (score,), (message,) = problem.score, problem.message
-    if message.kind != "leaf" or message.depends != {"sender"}:
+    if message.kind != "leaf" or message.held or message.depends != {"sender"}:
         return None
     if sorted(site for site, _ in score.reads) != ["receiver", "sender"]:
         return None
@@ -50,10 +50,9 @@ def attention(problem: Problem) -> Attention | None:
         return None
     at = dict(score.reads)
     avals = {
-        site: var.aval
-        for (site, _), var in zip(score.reads, score.jaxpr.invars, strict=True)
+        site: var.aval for (site, _), var in zip(score.reads, score.inputs, strict=True)
     }
-    avals["value"] = message.jaxpr.invars[0].aval
+    avals["value"] = message.inputs[0].aval
     read = [avals[name] for name in ("receiver", "sender", "value")]
     return Attention(
         at["receiver"],
@@ -72,9 +71,9 @@ def _scaled_product(term: Term) -> tuple[tuple[Held | float, bool], ...] | None:
     which may be scaled again. Nothing else may happen.
     """
     jaxpr = term.jaxpr
-    held = {var: Held(at) for at, var in enumerate(jaxpr.constvars)}
+    held = {var: Held(at) for at, var in enumerate(term.held)}
     known: dict[Any, frozenset[int]] = {
-        var: frozenset({at}) for at, var in enumerate(jaxpr.invars)
+        var: frozenset({at}) for at, var in enumerate(term.inputs)
     }
     factors: list[tuple[Held | float, bool]] = []
     for eqn in jaxpr.eqns:

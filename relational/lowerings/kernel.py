@@ -143,10 +143,10 @@ def _unfit_mask(problem: Problem) -> list[str]:
     data = problem.topology.data()
 
     def numbers(leaf: Any) -> Any:
-        return jax.ShapeDtypeStruct((1, 1), leaf.dtype)
+        return jax.ShapeDtypeStruct((1, 1), jnp.result_type(leaf))
 
     def scalars(leaf: Any) -> Any:
-        return jax.ShapeDtypeStruct((), leaf.dtype)
+        return jax.ShapeDtypeStruct((), jnp.result_type(leaf))
 
     position = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     made = jax.make_jaxpr(

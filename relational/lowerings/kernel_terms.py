@@ -9,7 +9,7 @@ Shapes: R receivers, S senders of a tile, F features.
 """
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def unfit(
 
 def unfit_for_triton(term: Term) -> str | None:
     """Returns why Triton, a kernel's compiler on a GPU, cannot take a term."""
-    for variable in (*term.jaxpr.invars, *term.jaxpr.constvars, *term.jaxpr.outvars):
+    for variable in (*term.inputs, *term.held, *term.jaxpr.outvars):
         shape = tuple(getattr(variable.aval, "shape", ()))
         if any(size < _LEAST_VECTOR or size & (size - 1) for size in shape):
             return (
@@ -90,7 +90,7 @@ def _is_bare(term: Term, name: str) -> bool:
     """Says whether a term reads a relation's number, and no float or vector of it."""
     avals = [
         variable.aval
-        for variable, (site, _) in zip(term.jaxpr.invars, term.reads, strict=True)
+        for variable, (site, _) in zip(term.inputs, term.reads, strict=True)
         if site == name
     ]
     return all(
@@ -127,20 +127,20 @@ def _unfit_message(term: Term, problem: Problem) -> str | None:
 def _unfit_pairs(term: Term) -> str | None:
     """Refuses vectors that are made of both ends, or of an end and a label."""
     sites = [frozenset({site}) - {"context"} for site, _ in term.reads]
-    widest = _widest(term.jaxpr, sites)
+    widest = _widest(term.jaxpr, dict(zip(term.inputs, sites, strict=True)))
     if widest is None:
         return None
     return f"`{term.label}` makes an array of shape {list(widest)} for each pair"
 
 
 def _widest(
-    jaxpr: core.Jaxpr, sites: Sequence[frozenset[str]]
+    jaxpr: core.Jaxpr, sites: Mapping[Any, frozenset[str]]
 ) -> tuple[int, ...] | None:
     """Returns the shape of an array, not a number, of more than one side of an edge.
 
     One end and the diagonals of a tile are two sides, but they meet in a product.
     """
-    known: dict[Any, frozenset[str]] = dict(zip(jaxpr.invars, sites, strict=True))
+    known = dict(sites)
     for eqn in jaxpr.eqns:
         inputs = [
             known.get(atom, frozenset()) if isinstance(atom, core.Var) else frozenset()
@@ -154,7 +154,7 @@ def _widest(
             known[variable] = reads
         for inner in _inner(eqn):
             if len(inner.invars) == len(inputs):
-                found = _widest(inner, inputs)
+                found = _widest(inner, dict(zip(inner.invars, inputs, strict=True)))
                 if found is not None:
                     return found
     return None
