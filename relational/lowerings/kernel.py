@@ -22,8 +22,6 @@ from relational.aggregators import Weighting
 from relational.lowerings.block_map import BlockMap, block_map
 from relational.lowerings.dense import Dense
 from relational.lowerings.devices import backend, gpu_seconds
-from relational.lowerings.kernel_calls import Work
-from relational.lowerings.kernel_gradients import run
 from relational.lowerings.kernel_terms import arithmetic_only, unfit, unfit_for_triton
 from relational.lowerings.problem import Operands, Problem
 from relational.relations import PositionRelation
@@ -79,12 +77,12 @@ class Kernel:
             return reasons
         reasons += _unfit_sums(problem)
         for role, terms in (("score", problem.score), ("message", problem.message)):
-            found_ = [unfit(term, role, problem) for term in terms]  # type: ignore[arg-type]  # A literal.
+            verdicts = [unfit(term, role, problem) for term in terms]  # type: ignore[arg-type]  # A literal.
             if not self.interpret:
-                found_ += [unfit_for_triton(term) for term in terms]
-            reasons += [each for each in found_ if each is not None]
+                verdicts += [unfit_for_triton(term) for term in terms]
+            reasons += [each for each in verdicts if each is not None]
         if not reasons:
-            reasons += _unfit_mask(problem)
+            reasons += _unfit_mask(problem) + self._unfit_sizes(problem)
         return list(dict.fromkeys(reasons))
 
     def cost(self, problem: Problem) -> tuple[float, float]:
@@ -99,15 +97,31 @@ class Kernel:
             memory += graphs * problem.num_receivers * 8.0 * tiles.block
         return gpu_seconds(problem, pairs), memory
 
+    def _block(self, problem: Problem) -> int:
+        most = max(1, problem.num_receivers, problem.num_senders)
+        fitting = max(_LEAST_BLOCK, 2 ** math.ceil(math.log2(most)))
+        return self.block or min(_USUAL_BLOCK, fitting)
+
     def _map(self, problem: Problem) -> BlockMap:
-        most = max(problem.num_receivers, problem.num_senders)
-        fitting = max(_LEAST_BLOCK, 2 ** math.ceil(math.log2(max(1, most))))
-        block = self.block or min(_USUAL_BLOCK, fitting)
         sizes = problem.num_receivers, problem.num_senders
-        return block_map(problem.topology, *sizes, block)
+        return block_map(problem.topology, *sizes, self._block(problem))
+
+    def _unfit_sizes(self, problem: Problem) -> list[str]:
+        nodes = problem.num_receivers + problem.num_senders
+        # Of all that programs share, the scratch of the walk by diagonals is largest.
+        most = (
+            problem.num_graphs * nodes * max(_width(problem), 2 * self._block(problem))
+        )
+        if most < _MOST_ELEMENTS:
+            return []
+        return [f"an array would have {most:,} numbers; Triton counts to 2^31"]
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
+        # Pallas takes a while to import, and is needed here alone.
+        from relational.lowerings.kernel_calls import Work
+        from relational.lowerings.kernel_gradients import run
+
         return run(Work(problem, self._map(problem), self.interpret), operands)
 
 

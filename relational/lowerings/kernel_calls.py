@@ -222,9 +222,12 @@ def _compiler_params(work: Work) -> dict[str, Any]:
         return {}
     from jax.experimental.pallas import triton
 
-    # A pipeline would read the scratch memory before it is written.
-    stages = 1 if work.diagonals else 2
-    params = triton.CompilerParams(num_warps=4, num_stages=stages)
+    # A pipeline would read the scratch memory before it is written. With fewer warps,
+    # wide tiles do not fit the registers of their threads.
+    is_wide = work.diagonals or math.prod(work.problem.message_shape) > 64
+    params = triton.CompilerParams(
+        num_warps=8 if is_wide else 4, num_stages=1 if work.diagonals else 2
+    )
     return {"compiler_params": params}
 
 
