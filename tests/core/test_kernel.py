@@ -292,6 +292,19 @@ def test_without_a_gpu_a_kernel_is_refused_in_one_sentence():
         served(dot, own, lowering=L.Kernel())
 
 
+def test_more_numbers_than_triton_counts_are_refused():
+    nodes = jax.ShapeDtypeStruct((2**15, 1024, 16), "float32")
+    with pytest.raises(ValueError, match=r"8,589,934,592 numbers; Triton counts to"):
+        rl.lower(
+            rl.Causal(),
+            batch_axes=1,
+            senders=nodes,
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+            lowering=L.Kernel(interpret=True),
+        )
+
+
 def test_a_block_is_a_power_of_two():
     with pytest.raises(ValueError, match="a power of two from 16 on; got 24"):
         L.Kernel(block=24)
