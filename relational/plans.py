@@ -15,6 +15,8 @@ import jax
 from relational._checks import shown
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
+from relational.lowerings.fused import Fused
+from relational.lowerings.kernel import Kernel
 from relational.lowerings.problem import Operands, Problem
 from relational.lowerings.shifts import Shifts
 from relational.lowerings.slots import Slots
@@ -29,6 +31,8 @@ _LOWERINGS = (
     Shifts(),
     Dense(),
     Tiles(),
+    Fused(),
+    Kernel(),
     Sparse(),
     Slots(),
     Edges(),

@@ -102,7 +102,20 @@ class Term:
     @property
     def num_read(self) -> int:
         """How many numbers the term reads an edge."""
-        return sum(math.prod(getattr(v.aval, "shape", ())) for v in self.jaxpr.invars)
+        return sum(math.prod(getattr(v.aval, "shape", ())) for v in self.inputs)
+
+    @property
+    def inputs(self) -> list[core.Var]:
+        """The variables of the jaxpr that `reads` tells of, in its order."""
+        variables = list(self.jaxpr.invars)
+        return variables[len(variables) - len(self.reads) :]
+
+    @property
+    def held(self) -> list[core.Var]:
+        """The variables of the arrays that the term closes over."""
+        # Newer JAX counts them among the inputs, in front of the others.
+        count = len(self.jaxpr.invars) - len(self.reads)
+        return [*self.jaxpr.constvars, *self.jaxpr.invars[:count]]
 
     def over(
         self,
@@ -202,7 +215,7 @@ def trace(
         reads=tuple(sites[at] for at in keep),
         shape=tuple(result.shape),
         dtype=result.dtype,
-        kind=_kind(pruned),
+        kind=_kind(pruned) if keep else "constant",
         label=label,
     )
     return term, constants
@@ -265,8 +278,6 @@ def _used(jaxpr: core.Jaxpr) -> set[Any]:
 
 
 def _kind(jaxpr: core.Jaxpr) -> str:
-    if not jaxpr.invars:
-        return "constant"
     if not jaxpr.eqns:
         return "leaf"
     free = ("mul", "convert_element_type", "div", "neg")

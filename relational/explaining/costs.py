@@ -265,7 +265,7 @@ def _widths(problem: Problem) -> dict[str, int]:
     leaves = {
         read: size(variable.aval) * _bytes(variable.aval)
         for term in (*problem.score, *problem.message)
-        for read, variable in zip(term.reads, term.jaxpr.invars, strict=True)
+        for read, variable in zip(term.reads, term.inputs, strict=True)
     }
     widths: dict[str, int] = collections.defaultdict(int)
     for (site, _), width in leaves.items():

@@ -2,6 +2,8 @@
 
 from relational.lowerings.dense import Dense as Dense
 from relational.lowerings.edges import Edges as Edges
+from relational.lowerings.fused import Fused as Fused
+from relational.lowerings.kernel import Kernel as Kernel
 from relational.lowerings.shifts import Shifts as Shifts
 from relational.lowerings.slots import Slots as Slots
 from relational.lowerings.sparse import Sparse as Sparse

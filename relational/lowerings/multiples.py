@@ -26,7 +26,7 @@ def of_sender(term: Term) -> int | None:
     if len(at) != 1:
         return None
     states = [_SENDER if site == "sender" else _NUMBER for site, _ in term.reads]
-    return at[0] if _result(term.jaxpr, states) == _SENDER else None
+    return at[0] if _result(term, states) == _SENDER else None
 
 
 def of_both_ends(term: Term) -> tuple[int, int] | None:
@@ -40,26 +40,26 @@ def of_both_ends(term: Term) -> tuple[int, int] | None:
         return None
     if sites.count("sender") != 1:
         return None
-    if _result(term.jaxpr, [known[site] for site in sites]) != _DOT:
+    if _result(term, [known[site] for site in sites]) != _DOT:
         return None
     leaves = dict(term.reads)
     return leaves["receiver"], leaves["sender"]
 
 
-def _result(jaxpr: core.Jaxpr, states: list[int]) -> int | None:
+def _result(term: Term, states: list[int]) -> int | None:
     """Returns what the result is, given what the inputs are; None for anything else."""
     known: dict[core.Var, int] = {}
-    inputs = [*zip(jaxpr.invars, states, strict=True)]
-    inputs += [(var, _NUMBER) for var in jaxpr.constvars]
+    inputs = [*zip(term.inputs, states, strict=True)]
+    inputs += [(var, _NUMBER) for var in term.held]
     for var, state in inputs:
         if state != _NUMBER or not _shape(var):  # Vectors of numbers are no number.
             known[var] = state
-    for eqn in jaxpr.eqns:
+    for eqn in term.jaxpr.eqns:
         made = _after(eqn, [_state(atom, known) for atom in eqn.invars])
         if made is None:
             return None
         known.update(dict.fromkeys(eqn.outvars, made))
-    return _state(jaxpr.outvars[0], known)
+    return _state(term.jaxpr.outvars[0], known)
 
 
 def _state(atom: Any, known: dict[core.Var, int]) -> int | None:

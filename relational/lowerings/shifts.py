@@ -94,7 +94,7 @@ def _seconds(term: Term) -> float:
     """Returns what a term costs an edge: its reading, and its products."""
     if term.depends <= {"receiver"} or term.depends <= {"sender"}:
         return 0.25e-9 * math.prod(term.shape)  # Said once a node, and moved.
-    avals = [variable.aval for variable in (*term.jaxpr.invars, *term.jaxpr.outvars)]
+    avals = [variable.aval for variable in (*term.inputs, *term.jaxpr.outvars)]
     touched = [math.prod(getattr(aval, "shape", ())) for aval in avals]
     if term.kind != "dot" or not term.shape:
         return 0.7e-9 * sum(touched)

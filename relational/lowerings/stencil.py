@@ -141,7 +141,7 @@ def _product(term: Term, problem: Problem) -> _Product | None:
     is_pair = len(term.reads) == 2 and "sender" in term.depends and len(names) == 1
     if not is_pair:
         return None
-    found = _only_product(term.jaxpr)
+    found = _only_product(term)
     if found is None or _labels(problem, min(names)) is None:
         return None
     eqn, inputs = found
@@ -170,16 +170,16 @@ def _product(term: Term, problem: Problem) -> _Product | None:
     )
 
 
-def _only_product(jaxpr: core.Jaxpr) -> tuple[core.JaxprEqn, list[int]] | None:
+def _only_product(term: Term) -> tuple[core.JaxprEqn, list[int]] | None:
     """Returns the product of both inputs that a jaxpr is, but for changes of type.
 
     Returns:
       The equation, and which input each of its operands is; None for other jaxprs.
     """
     product = -1  # What the result must be; inputs are known by their numbers.
-    known = {var: at for at, var in enumerate(jaxpr.invars)}
+    known = {var: at for at, var in enumerate(term.inputs)}
     found = None
-    for eqn in jaxpr.eqns:
+    for eqn in term.jaxpr.eqns:
         inputs = [known.get(atom) for atom in eqn.invars if isinstance(atom, core.Var)]
         wanted = [at for at in inputs if at is not None]
         if eqn.primitive.name == "convert_element_type" and wanted:
@@ -189,7 +189,7 @@ def _only_product(jaxpr: core.Jaxpr) -> tuple[core.JaxprEqn, list[int]] | None:
             found = eqn, wanted
         else:
             return None
-    result = jaxpr.outvars[0]
+    result = term.jaxpr.outvars[0]
     is_result = isinstance(result, core.Var) and known.get(result) == product
     return found if is_result else None
 

@@ -26,7 +26,7 @@ from relational.terms import Term
 from relational.topologies.base import End
 
 _MOST_RESIDUES = 512  # Labels up to which a product beats a gather and its scatter.
-_MASKED = -1e30  # A score that no softmax hears, finite so that gradients are.
+MASKED = -1e30  # A score that no softmax hears, finite so that gradients are.
 
 
 class Part(NamedTuple):
@@ -137,10 +137,10 @@ class Tile:
         if aggregator.hears_score:
             score = self.score()
             if mask is not None:
-                score = jnp.where(mask, score, jnp.asarray(_MASKED, score.dtype))
+                score = jnp.where(mask, score, jnp.asarray(MASKED, score.dtype))
             if shift is None:
-                shift = jax.lax.stop_gradient(score).max(axis=1, initial=_MASKED)
-                shift = jnp.where(shift > _MASKED / 2, shift, 0)
+                shift = jax.lax.stop_gradient(score).max(axis=1, initial=MASKED)
+                shift = jnp.where(shift > MASKED / 2, shift, 0)
             weight = aggregator.weight(score, shift[:, None])
         else:
             weight = jnp.broadcast_to(aggregator.weight(None, None), self.shape)
@@ -396,8 +396,8 @@ def _shift(aggregator: Aggregator, message: Any, mask: Any) -> Any:
         total = jnp.where(mask, message, 0).sum(axis=1)
         return total / jnp.maximum(heard, 1).astype(total.dtype)
     extreme: dict[str | None, tuple[Callable[..., Any], float]] = {
-        "max": (jnp.max, _MASKED),
-        "min": (jnp.min, -_MASKED),
+        "max": (jnp.max, MASKED),
+        "min": (jnp.min, -MASKED),
     }
     reduce, neutral = extreme[aggregator.shift_by]
     shift = reduce(jnp.where(mask, message, neutral), axis=1, initial=neutral)
