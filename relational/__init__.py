@@ -48,3 +48,7 @@ from relational.topologies import Stencil as Stencil
 from relational.topologies import Strided as Strided
 from relational.topologies import Where as Where
 from relational.topologies import Window as Window
+from relational.tuning import Choice as Choice
+from relational.tuning import Tuning as Tuning
+from relational.tuning import tune as tune
+from relational.tuning import tuned as tuned

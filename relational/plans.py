@@ -7,7 +7,7 @@ choice changes the cost, never the value.
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -25,7 +25,7 @@ from relational.lowerings.stencil import Stencil
 from relational.lowerings.tiles import Tiles
 from relational.lowerings.window import Window
 
-_LOWERINGS = (
+LOWERINGS = (
     Stencil(),
     Window(),
     Shifts(),
@@ -84,6 +84,7 @@ class Plan:
 
     Attributes:
       shapes: the operands, as `jax.ShapeDtypeStruct`; None where nobody records plans.
+      reason: why a lowering was preferred to the cheapest; empty where none was.
     """
 
     problem: Problem
@@ -91,11 +92,20 @@ class Plan:
     candidates: tuple[Candidate, ...]
     is_asked: bool
     shapes: Operands | None = None
+    reason: str = ""
 
     def __str__(self) -> str:
         from relational.explaining.words import describe
 
         return describe(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preference:
+    """A lowering that is known to be good for a problem, and whence."""
+
+    lowering: Lowering
+    reason: str
 
 
 _recorder: contextvars.ContextVar[list[Plan] | None] = contextvars.ContextVar(
@@ -111,6 +121,22 @@ def recording(plans: list[Plan]) -> Iterator[None]:
         yield
     finally:
         _recorder.reset(token)
+
+
+_Preferences = Callable[[Problem], Preference | None]
+_preferences: contextvars.ContextVar[_Preferences | None] = contextvars.ContextVar(
+    "relational_preferences", default=None
+)
+
+
+@contextlib.contextmanager
+def preferring(find: _Preferences) -> Iterator[None]:
+    """Prefers, in this context, what `find` returns for a problem, if it can serve."""
+    token = _preferences.set(find)
+    try:
+        yield
+    finally:
+        _preferences.reset(token)
 
 
 def choose(
@@ -131,10 +157,14 @@ def choose(
             "`lowering` must be a lowering such as `rl.lowerings.Tiles()`, or None for "
             f"the cheapest; got {shown(asked)}."
         )
-    candidates = tuple(_consider(one, problem) for one in _LOWERINGS)
+    candidates = tuple(_consider(one, problem) for one in LOWERINGS)
     able = [one for one in candidates if not one.reasons]
+    reason = ""
     if asked is None:
         chosen = min(able, key=lambda one: one.weight).lowering
+        preference = _preferred(problem)
+        if preference is not None:
+            chosen, reason = preference.lowering, preference.reason
     else:
         reasons = asked.refuse(problem)
         if reasons:
@@ -144,12 +174,18 @@ def choose(
                 f"These can: {names}."
             )
         chosen = asked
-    plan = Plan(problem, chosen, candidates, asked is not None)
+    plan = Plan(problem, chosen, candidates, asked is not None, reason=reason)
     plans = _recorder.get()
     if plans is not None:
         shapes = jax.eval_shape(lambda: operands)
         plans.append(dataclasses.replace(plan, shapes=shapes))
     return plan
+
+
+def _preferred(problem: Problem) -> Preference | None:
+    find = _preferences.get()
+    found = None if find is None else find(problem)
+    return None if found is None or found.lowering.refuse(problem) else found
 
 
 def _consider(lowering: Lowering, problem: Problem) -> Candidate:

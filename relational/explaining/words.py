@@ -31,8 +31,8 @@ def describe(plan: Plan, measured: Sequence[Measured] = ()) -> str:
         lines.append(f"    {candidate.lowering.name:8} {said}")
     lines.append(
         f"  {'estimated':10} {counted(estimated.operations)}, "
-        f"{size(estimated.moved)} moved, {size(estimated.bytes)} at a time, "
-        f"{time(estimated.seconds)}, forward"
+        f"{size(estimated.moved)} moved, forward; {size(estimated.bytes)} at a time, "
+        f"{time(estimated.seconds)}, with gradients"
     )
     return "\n".join(lines)
 
@@ -65,6 +65,8 @@ def listening(plan: Plan) -> str:
 
 def why(plan: Plan) -> str:
     """Returns why a lowering was chosen."""
+    if plan.reason:
+        return plan.reason
     return "asked for" if plan.is_asked else "the cheapest that can serve"
 
 
@@ -92,7 +94,7 @@ def verdict(candidate: Candidate, plan: Plan, measured: Measured | None = None) 
 
 def too_large(candidate: Candidate, plan: Plan) -> str:
     """Returns why a candidate of less time was passed over; empty if it has not less."""
-    if plan.is_asked or candidate.reasons:
+    if plan.is_asked or plan.reason or candidate.reasons:
         return ""
     seconds, _ = plan.lowering.cost(plan.problem)
     if seconds <= candidate.seconds:

@@ -4,14 +4,13 @@ Right where graphs are small, or dense; every pair is stored.
 """
 
 import dataclasses
-import math
+from collections.abc import Mapping
 from typing import Any
 
-from relational.aggregators import Weighting
+from relational.lowerings import costs
 from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Operands, Problem, each_graph, with_positions
 from relational.lowerings.tile import Tile
-from relational.terms import Term
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +41,13 @@ class Dense:
 
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
-        pairs = problem.size * problem.num_graphs
-        seconds, width = pair_cost(problem)
-        # Every pair is stored several times on the way, forward and backward.
-        return pairs * (seconds + 4e-9), pairs * 4.0 * (3 + width)
+        work, size = self.work(problem)
+        return costs.cost(self.name, work, size)
+
+    def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
+        """Returns the work by kind, and the bytes of temporary memory."""
+        work = costs.tile_work(problem, problem.size * problem.num_graphs)
+        return work, costs.tile_bytes(work)
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -64,26 +66,3 @@ class Dense:
             ]
 
         return each_graph(one, with_positions(problem, operands), problem)
-
-
-def pair_cost(problem: Problem) -> tuple[float, int]:
-    """Returns seconds of arithmetic a pair, and floats stored a pair by wide terms."""
-    seconds, width = 2e-9, 0
-    features = max(1, math.prod(problem.message_shape))
-    for term in problem.score:
-        is_wide = not _is_cheap(term, problem)
-        seconds += 40e-9 if is_wide else 2e-9
-        width += 64 if is_wide else 1
-    for term in problem.message:
-        is_wide = not _is_cheap(term, problem) or term.depends >= {"receiver", "sender"}
-        seconds += (1e-9 if is_wide else 0.03e-9) * features
-        width += features if is_wide else 1
-    if not all(isinstance(agg, Weighting) for agg in problem.aggregators):
-        seconds += 3e-9 * features
-        width += 3 * features
-    return seconds, width
-
-
-def _is_cheap(term: Term, problem: Problem) -> bool:
-    """Whether a term needs no pair-by-pair evaluation with a relation's rows."""
-    return len(term.depends - {"receiver"} - set(problem.relations)) <= 1

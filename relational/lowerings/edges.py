@@ -7,13 +7,14 @@ Shapes: E edges, R receivers, F features.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from relational.aggregators import Aggregator, Weighting, keep_scale
+from relational.lowerings import costs
 from relational.lowerings.problem import (
     Operands,
     Problem,
@@ -48,19 +49,13 @@ class Edges:
 
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
-        count = problem.num_edges * problem.num_graphs
-        terms = *problem.score, *problem.message
-        width = sum(max(_width(term.shape), term.num_read // 2) for term in terms)
-        # A gathered row of 64 floats takes some 40 ns, a scattered one twice that; the
-        # largest of a segment some 17 ns a number.
-        numbers = {"score": 1, "message": _width(problem.message_shape), None: 0}
-        extremes = sum(
-            numbers[each.shift_of]
-            for each in problem.aggregators
-            if each.shift_by in ("max", "min")
-        )
-        seconds = count * (20e-9 + 2.5e-9 * width + 17e-9 * extremes)
-        return seconds, count * 4.0 * (8 + 3 * width)
+        work, size = self.work(problem)
+        return costs.cost(self.name, work, size)
+
+    def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
+        """Returns the work by kind, and the bytes of temporary memory."""
+        work = costs.edge_work(problem)
+        return work, 4 * (work["gathered"] + work["message"] + 0.5 * work["kept"])
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -237,10 +232,3 @@ def shift_of(
     else:
         shift = jax.ops.segment_sum(value, segment, count) / jnp.maximum(heard, 1)
     return jnp.where(heard > 0, shift, 0)
-
-
-def _width(shape: tuple[int, ...]) -> int:
-    width = 1
-    for size in shape:
-        width *= size
-    return width

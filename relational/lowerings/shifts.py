@@ -13,12 +13,15 @@ Shapes: R receivers, S senders, K taps.
 import dataclasses
 import functools
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from relational.aggregators import Aggregator, Weighting, keep_scale
+from relational.lowerings import costs
 from relational.lowerings.dense import Dense
 from relational.lowerings.problem import (
     Operands,
@@ -65,22 +68,28 @@ class Shifts:
 
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
+        work, size = self.work(problem)
+        return costs.cost(self.name, work, size)
+
+    def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
+        """Returns the work by kind, and the bytes of temporary memory."""
         axes = boxes(problem.topology)
         assert axes is not None
         taps = math.prod(axis.taps for axis in axes)
+        edges = taps * problem.num_receivers * problem.num_graphs
+        work = Counter[str](edge=edges, step=taps)
         # What makes the shift is said twice: once to find it, once to be absorbed.
         shifts = [aggregator.shift_of for aggregator in problem.aggregators]
-        said = [(term, 1 + ("score" in shifts)) for term in problem.score]
-        said += [(term, 1 + ("message" in shifts)) for term in problem.message]
-        seconds = 8e-9 + sum(_seconds(term) * times for term, times in said)
-        features = max(1, math.prod(problem.message_shape))
+        for role in ("score", "message"):
+            for term in getattr(problem, role):
+                for kind, count in _work(term).items():
+                    work[kind] += edges * count * (1 + (role in shifts))
+        features = math.prod(problem.message_shape)
         for aggregator in problem.aggregators:
-            is_weighting = isinstance(aggregator, Weighting)
-            seconds += (0.2e-9 if is_weighting else 0.8e-9) * features
-        edges = taps * problem.num_receivers * problem.num_graphs
-        nodes = problem.num_receivers + problem.num_senders
-        size = nodes * problem.num_graphs * 4.0 * (4 + 4 * features)
-        return edges * seconds + 20e-6, size
+            kind = "message" if isinstance(aggregator, Weighting) else "extreme"
+            work[kind] += edges * features
+        nodes = (problem.num_receivers + problem.num_senders) * problem.num_graphs
+        return work, nodes * 4.0 * (4 + 4 * features)
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -90,15 +99,14 @@ class Shifts:
         return each_graph(one, with_positions(problem, operands), problem)
 
 
-def _seconds(term: Term) -> float:
-    """Returns what a term costs an edge: its reading, and its products."""
+def _work(term: Term) -> dict[str, int]:
+    """Returns the work of a term on one edge, by kind."""
+    numbers = math.prod(term.shape)
     if term.depends <= {"receiver"} or term.depends <= {"sender"}:
-        return 0.25e-9 * math.prod(term.shape)  # Said once a node, and moved.
-    avals = [variable.aval for variable in (*term.inputs, *term.jaxpr.outvars)]
-    touched = [math.prod(getattr(aval, "shape", ())) for aval in avals]
-    if term.kind != "dot" or not term.shape:
-        return 0.7e-9 * sum(touched)
-    return 0.1e-9 * max(touched) + 1e-9 * math.prod(term.shape)
+        return {"moved": numbers}  # Said once a node.
+    if term.kind == "dot":
+        return {"product": term.num_read // 2 * numbers}
+    return {"element": term.num_read + numbers}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

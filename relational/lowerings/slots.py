@@ -11,14 +11,15 @@ together, F features.
 
 import dataclasses
 import functools
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from relational.aggregators import Aggregator, Weighting, keep_scale
-from relational.lowerings import buckets
+from relational.lowerings import buckets, costs
 from relational.lowerings.buckets import Bucket, Buckets
 from relational.lowerings.problem import (
     Operands,
@@ -64,14 +65,22 @@ class Slots:
 
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
-        count = problem.num_edges * problem.num_graphs
-        width = sum(
-            int(np.prod(term.shape)) for term in (*problem.score, *problem.message)
-        )
-        nodes = problem.num_receivers * problem.num_graphs
-        seconds = count * (12e-9 + 1.1e-9 * width) + nodes * width * 2e-9
+        work, size = self.work(problem)
+        seconds, size = costs.cost(self.name, work, size)
         # It takes some 20 seconds to compile, which small graphs never earn back.
-        return 5e-3 + seconds, nodes * 4.0 * (3 + width)
+        return 5e-3 + seconds, size
+
+    def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
+        """Returns the work by kind, and the bytes of temporary memory."""
+        counted = costs.edge_work(problem)
+        features = sum(
+            math.prod(term.shape) for term in (*problem.score, *problem.message)
+        )
+        kinds = "kept", "exponential", "product"
+        work = {kind: counted[kind] for kind in kinds}
+        work["gathered"] = counted["gathered"] + counted["message"]
+        work["node"] = problem.num_receivers * problem.num_graphs * features
+        return work, 4 * 3 * work["node"]
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""

@@ -11,6 +11,8 @@ Shapes: *lead leading axes, E edges by receiver, R receivers, S senders, F featu
 import dataclasses
 import functools
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational.aggregators import Aggregator, Weighting, keep_scale
+from relational.lowerings import costs, multiples
 from relational.lowerings import edges as edge_list
-from relational.lowerings import multiples
 from relational.lowerings.contents import Contents
 from relational.lowerings.problem import (
     Operands,
@@ -62,21 +64,27 @@ class Sparse:
 
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
-        graphs = problem.num_graphs
-        seconds, stored = 6e-9, 8.0  # A weight an edge, its exponential and its sum.
+        work, size = self.work(problem)
+        return costs.cost(self.name, work, size)
+
+    def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
+        """Returns the work by kind, and the bytes of temporary memory."""
+        graphs, features = problem.num_graphs, math.prod(problem.message_shape)
+        edges = problem.num_edges * graphs
+        work = Counter[str](edge=edges)
+        if problem.score:
+            work["exponential"] = edges
         for term in problem.score:
             is_dot = multiples.of_both_ends(term) is not None
-            seconds += 2e-9 + (0.4e-9 if is_dot else 2e-9) * term.num_read
-            stored += 2 if is_dot else 2 + term.num_read
+            work["compared" if is_dot else "gathered"] += edges * term.num_read
         for term in problem.message:
-            seconds += 2e-9 + 0.4e-9 * math.prod(term.shape)
-        features = math.prod(problem.message_shape)
-        edges = problem.num_edges * graphs
-        nodes = (problem.num_receivers + problem.num_senders) * graphs * features
-        # What a small graph costs is the programs that are called for it.
-        started = 100e-6 * len(problem.message) * min(graphs, _MOST_UNROLLED)
-        memory = 4.0 * (edges * stored + nodes)
-        return started + edges * seconds + nodes * 0.3e-9, memory
+            work["product"] += edges * math.prod(term.shape)
+            if not term.depends <= {"sender"}:
+                work["gathered"] += edges * (term.num_read - math.prod(term.shape))
+        nodes = problem.num_receivers + problem.num_senders
+        work["node"] = nodes * graphs * features * len(problem.message)
+        work["step"] = min(graphs, _MOST_UNROLLED)
+        return work, 4.0 * (8 * edges + 2 * work["gathered"] + 2 * work["node"])
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""

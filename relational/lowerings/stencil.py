@@ -11,6 +11,8 @@ Shapes: R receivers, S senders, L taps, C channels in, F out, G groups.
 
 import dataclasses
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,6 +21,7 @@ import numpy as np
 from jax.extend import core
 
 from relational.aggregators import Mean, Sum
+from relational.lowerings import costs
 from relational.lowerings.problem import Operands, Problem, each_graph
 from relational.lowerings.taps import labels_of_taps
 from relational.relations import PlaceRelation, PositionRelation, Tap
@@ -57,16 +60,22 @@ class Stencil:
 
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
-        seconds = size = 0.0
+        work, size = self.work(problem)
+        return costs.cost(self.name, work, size)
+
+    def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
+        """Returns the work by kind, and the bytes of temporary memory."""
+        work = Counter[str]()
         for term in problem.message:
             product = _product(term, problem)
             assert product is not None
             outputs = problem.num_receivers * problem.num_graphs * product.features
-            products = outputs * product.channels * _stencil(problem).num_taps
-            # Narrow convolutions are bound by what they read and write.
-            seconds += outputs * 2e-9 + products * 2 / 30e9
-            size += 4.0 * outputs
-        return seconds + 20e-6, size
+            # Products of numbers run at a small part of the speed of matrices.
+            kind = "product" if product.groups == 1 else "element"
+            work[kind] += outputs * product.channels * _stencil(problem).num_taps
+            work["output"] += outputs
+            work["grouped"] += product.groups > 1
+        return work, 4.0 * work["output"]
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""

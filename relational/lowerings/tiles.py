@@ -14,7 +14,7 @@ Shapes: R receivers, S senders, *lead leading axes; a block has B receivers.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational._checks import check_count
-from relational.lowerings.dense import Dense, pair_cost
+from relational.lowerings import costs
+from relational.lowerings.dense import Dense
 from relational.lowerings.problem import (
     Operands,
     Problem,
@@ -76,12 +77,17 @@ class Tiles:
 
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
-        plan = self.plan(problem)
-        pairs = sum(row.pairs for row in plan) * problem.num_graphs
-        seconds, width = pair_cost(problem)
-        tiles = len(plan) * problem.num_graphs
+        work, size = self.work(problem)
+        return costs.cost(self.name, work, size)
+
+    def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
+        """Returns the work by kind, and the bytes of temporary memory."""
+        plan, graphs = self.plan(problem), problem.num_graphs
+        pairs = sum(row.pairs for row in plan)
+        work = costs.tile_work(problem, pairs * graphs)
+        work["step"] = len(plan) * graphs
         largest = max((row.pairs for row in plan), default=0)
-        return pairs * seconds + tiles * 30e-6, largest * 4.0 * (6 + width)
+        return work, costs.tile_bytes(work, largest / max(1, pairs * graphs))
 
     def plan(self, problem: Problem) -> list[Row]:
         """Returns the blocks of receivers with the senders that each takes."""

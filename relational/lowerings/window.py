@@ -12,13 +12,15 @@ takes.
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from relational.lowerings.dense import Dense, pair_cost
+from relational.lowerings import costs
+from relational.lowerings.dense import Dense
 from relational.lowerings.problem import (
     Operands,
     Problem,
@@ -86,15 +88,20 @@ class Window:
 
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
-        cuts = self.plan(problem)
+        work, size = self.work(problem)
+        return costs.cost(self.name, work, size)
+
+    def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
+        """Returns the work by kind, and the bytes of temporary memory."""
+        cuts, graphs = self.plan(problem), problem.num_graphs
         blocks = math.prod(len(cut.receivers) for cut in cuts)
-        pairs = blocks * math.prod(cut.receiver_size * cut.sender_size for cut in cuts)
-        gathered = blocks * math.prod(cut.sender_size for cut in cuts)
-        seconds, width = pair_cost(problem)
-        features = 2 * max(1, math.prod(problem.message_shape))
-        total = pairs * seconds * 1.3 + gathered * features * 1e-9
-        at_once = min(pairs, _MOST_PAIRS)
-        return total * problem.num_graphs + 30e-6, at_once * 4.0 * (4 + width)
+        senders = blocks * math.prod(cut.sender_size for cut in cuts)
+        pairs = senders * math.prod(cut.receiver_size for cut in cuts)
+        work = costs.tile_work(problem, pairs * graphs)
+        work["step"] = graphs
+        work["taken"] = senders * graphs * math.prod(problem.message_shape)
+        at_once = min(1, _MOST_PAIRS / max(1, pairs)) / max(1, graphs)
+        return work, costs.tile_bytes(work, at_once) + 4 * work["taken"]
 
     def plan(self, problem: Problem) -> list["Cut"]:
         """Returns, along each axis, the blocks of receivers and what they take."""
@@ -137,13 +144,13 @@ def neighbourhood(topology: Topology) -> Neighbourhood | None:
     return None
 
 
-def best_block(grid: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns a block of about 64 places, as cubic as may be.
+def best_block(grid: tuple[int, ...], places: int = 64) -> tuple[int, ...]:
+    """Returns a block of about so many places, as cubic as may be.
 
     >>> best_block((4096,)), best_block((64, 64)), best_block((3, 64)), best_block((9, 9, 9))
     ((64,), (8, 8), (3, 21), (4, 4, 4))
     """
-    block, left = [1] * len(grid), 64.0
+    block, left = [1] * len(grid), float(places)
     order = sorted(range(len(grid)), key=lambda axis: grid[axis])
     for done, axis in enumerate(
         order

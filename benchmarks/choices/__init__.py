@@ -1,0 +1,1 @@
+"""Is the planner's first choice the fastest? `python -m benchmarks.choices`."""
