@@ -15,6 +15,7 @@ from relational.lowerings import costs
 _OUTLIER = 0.3  # Of a logarithm, from which on an error counts by its size alone.
 _FLOOR = 3e-3
 _TURNS = 30
+_MATTERS = 0.15  # Of seconds, the power by which longer calls weigh more.
 
 
 def rates(
@@ -84,4 +85,5 @@ def fit(
         # Least squares of ratios less 1, weighed to be least sizes of logarithms.
         per_ratio = np.where(error > 1e-6, error / np.abs(ratio - 1 + 1e-9), 1)
         weight = per_ratio / np.sqrt(np.maximum(error, _OUTLIER))
+        weight *= times**_MATTERS
     return dict(zip(kinds, map(float, floor + more), strict=True))
