@@ -25,8 +25,8 @@ def rates(
     problems = [(case, _problem(case)) for case in cases if case.name in found]
     fitted = {}
     for lowering in plans.LOWERINGS:
-        if lowering.name not in costs.RATES:  # It runs on GPUs alone.
-            continue
+        if lowering.name not in costs.RATES:
+            continue  # Its estimates are its own.
         rows, times = [], []
         for case, problem in problems:
             seconds = found[case.name].seconds.get(lowering.name)
