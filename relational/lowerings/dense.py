@@ -42,7 +42,7 @@ class Dense:
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
         work, size = self.work(problem)
-        return costs.cost(self.name, work, size)
+        return costs.cost("dense", work, size)
 
     def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
         """Returns the work by kind, and the bytes of temporary memory."""

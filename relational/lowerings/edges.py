@@ -50,7 +50,7 @@ class Edges:
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
         work, size = self.work(problem)
-        return costs.cost(self.name, work, size)
+        return costs.cost("edges", work, size)
 
     def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
         """Returns the work by kind, and the bytes of temporary memory."""
@@ -69,14 +69,14 @@ class Edges:
 
 def with_edges(problem: Problem, operands: Operands) -> Operands:
     """Returns the operands with edge indices, also where a rule gives the edges."""
-    if problem.is_listed:
-        return operands
-    skeleton = problem.topology.skeleton()
-    found = skeleton.edges(problem.num_receivers, problem.num_senders)
-    ones = (1,) * problem.batch_axes
-    senders, receivers = (
-        jnp.asarray(side, jnp.int32).reshape(*ones, -1) for side in found
-    )
+    senders, receivers = operands.edge.senders, operands.edge.receivers
+    if not problem.is_listed:
+        skeleton = problem.topology.skeleton()
+        found = skeleton.edges(problem.num_receivers, problem.num_senders)
+        ones = (1,) * problem.batch_axes
+        senders, receivers = (
+            jnp.asarray(side, jnp.int32).reshape(*ones, -1) for side in found
+        )
     # As constants they would be folded into everything that reads them, in minutes.
     senders, receivers = jax.lax.optimization_barrier((senders, receivers))
     edge = operands.edge._replace(senders=senders, receivers=receivers)

@@ -66,7 +66,7 @@ class Slots:
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
         work, size = self.work(problem)
-        seconds, size = costs.cost(self.name, work, size)
+        seconds, size = costs.cost("slots", work, size)
         # It takes some 20 seconds to compile, which small graphs never earn back.
         return 5e-3 + seconds, size
 

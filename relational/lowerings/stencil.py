@@ -61,7 +61,7 @@ class Stencil:
     def cost(self, problem: Problem) -> tuple[float, float]:
         """Returns (seconds, bytes of temporary memory), estimated."""
         work, size = self.work(problem)
-        return costs.cost(self.name, work, size)
+        return costs.cost("stencil", work, size)
 
     def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
         """Returns the work by kind, and the bytes of temporary memory."""

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import export
 
 import relational as rl
 from relational import terms
@@ -184,66 +183,6 @@ def test_sparse_products_equal_the_edges(monkeypatch, aggregator, kind, unrolls)
 
 
 NODES, COUNT = 30, 200
-
-
-def layer(lowering, x, weight):
-    ends = np.random.default_rng(1).integers(0, NODES, (2, COUNT))
-    return rl.propagate(
-        rl.Edges(*ends, NODES),
-        receivers=x,
-        senders=x,
-        edges=weight,
-        score=lambda receiver, sender: rl.dot(receiver, sender),
-        message=lambda edge, sender: edge * sender,
-        aggregator=rl.Softmax(),
-        lowering=lowering,
-    )
-
-
-def both(lowering):
-    def loss(x, weight):
-        return jnp.sin(layer(lowering, x, weight)).sum()
-
-    return jax.grad(loss, argnums=(0, 1))
-
-
-TRANSFORMED = {
-    "jit": jax.jit,
-    "vmap": jax.vmap,
-    "vmap of one": lambda f: jax.vmap(lambda x, w: f(x, w), in_axes=(0, None)),
-    "checkpoint": lambda f: jax.jit(jax.checkpoint(f)),
-    "scan": lambda f: jax.jit(
-        lambda x, w: jax.lax.scan(lambda c, p: (c, f(*p)), 0.0, (x, w))[1]
-    ),
-    "second derivatives": lambda f: jax.grad(
-        lambda x, w: sum(jnp.cos(each).sum() for each in f(x, w)), argnums=(0, 1)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", TRANSFORMED)
-def test_sparse_products_under_transformations(name):
-    rng = np.random.default_rng(0)
-    x, weight = some(rng, 3, NODES, 5), some(rng, 3, COUNT)
-    if name == "vmap of one":
-        weight = weight[0]
-    elif name not in ("vmap", "scan"):
-        x, weight = x[0], weight[0]
-    runs = [TRANSFORMED[name](both(each)) for each in (L.Sparse(), L.Edges())]
-    for _ in range(2):
-        found, wanted = (run(x, weight) for run in runs)
-        for one, other in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
-
-
-def test_exported_programs_need_no_kernel():
-    rng = np.random.default_rng(0)
-    x, weight = some(rng, NODES, 5), some(rng, COUNT)
-    run = jax.jit(both(L.Sparse()))
-    written = export.export(run)(x, weight).serialize()
-    found = export.deserialize(written).call(x, weight)
-    for one, other in zip(found, run(x, weight), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_a_batch_on_one_graph_is_one_product_of_more_columns():
