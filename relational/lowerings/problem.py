@@ -173,8 +173,11 @@ class Problem:
 def taken(leaf: Any, index: Any) -> Any:
     """Returns the rows `index` of an array.
 
-    The gradient of a row, which many may take, is summed in float32 at least.
+    The gradient of a row, which many may take, is summed in float32 at least. Where
+    there are no rows, as an edge out of range may ask for, they are zero.
     """
+    if not len(leaf):
+        return jnp.zeros(jnp.shape(index) + leaf.shape[1:], leaf.dtype)
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return jnp.take(leaf, index, axis=0, mode="clip")
     wide = leaf.astype(accumulator(leaf.dtype))

@@ -575,3 +575,17 @@ def test_what_is_not_a_topology_or_an_aggregator_is_refused():
         rl.propagate("causal", aggregator=rl.Sum(), **SENDERS)
     with pytest.raises(TypeError, match="`aggregator` must be an aggregator"):
         rl.propagate(rl.Causal(), aggregator=("sum",), **SENDERS)
+
+
+def test_traced_edges_out_of_range_of_no_nodes_are_dropped():
+    def heard(senders, receivers):
+        return rl.propagate(
+            rl.Edges(senders, receivers, 0, 0) & rl.Causal(),
+            receivers=jnp.ones((0, 3)),
+            senders=jnp.ones((0, 3)),
+            message=lambda receiver, sender: receiver + sender,
+            aggregator=rl.Sum(),
+        )
+
+    ends = jnp.arange(4)
+    assert jax.jit(heard)(ends, ends).shape == (0, 3)
