@@ -46,11 +46,15 @@ def rows(
     topology: Topology, num_receivers: int, num_senders: int, block: int
 ) -> list[Row]:
     """Cuts a topology into rows of tiles; rows in which nobody hears are left out."""
-    grain = max(1, min(block, 64), -(-num_senders // _MOST_LENGTHS))
+    blocks = [
+        range(start, min(start + block, num_receivers))
+        for start in range(0, num_receivers, block)
+    ]
+    spans = [topology.sender_range(receivers, num_senders) for receivers in blocks]
+    longest = max((len(heard) for heard in spans), default=0)
+    grain = max(1, min(block, 64), -(-longest // _MOST_LENGTHS))
     found = []
-    for start in range(0, num_receivers, block):
-        receivers = range(start, min(start + block, num_receivers))
-        heard = topology.sender_range(receivers, num_senders)
+    for receivers, heard in zip(blocks, spans, strict=True):
         if not len(heard):
             continue
         length = min(num_senders, -(-len(heard) // grain) * grain)
