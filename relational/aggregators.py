@@ -151,6 +151,9 @@ class Softmax(Weighting):
         return _ratio(sums["message"], sums["total"])
 
 
+_SAME = 16  # Units in the last place by which equal messages may differ.
+
+
 class _Extreme(Aggregator):
     """The largest or smallest message; ties share the gradient evenly."""
 
@@ -158,7 +161,10 @@ class _Extreme(Aggregator):
 
     def lift(self, score: Any, message: Any, shift: Any) -> Sums:
         del score
-        chosen = (message == shift) | jnp.isnan(message)
+        # A backward pass computes messages again, in programs that round otherwise.
+        near = _SAME * jnp.finfo(message.dtype).eps * jnp.abs(shift)
+        chosen = (message == shift) | (jnp.abs(message - shift) <= near)
+        chosen |= jnp.isnan(message)
         return {
             "count": chosen.astype(message.dtype),
             "message": jnp.where(chosen, message, 0),

@@ -161,6 +161,8 @@ def _product(term: Term, problem: Problem) -> _Product | None:
     if eqn.primitive.name == "dot_general":
         added, grouped = eqn.params["dimension_numbers"]
     sender_axes = (*grouped[at_sender], *added[at_sender])
+    if eqn.primitive.name == "mul" and sender != row:
+        return None  # One number for all features, or one feature for all numbers.
     if len(sender_axes) != len(sender):
         return None  # Axes of the sender alone would be features before the row's.
     row_axes = (*added[1 - at_sender], *grouped[1 - at_sender])

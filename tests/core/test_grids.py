@@ -604,7 +604,9 @@ def _pooled(stencil, image, lowering=None):
 def test_pooling_is_that_of_jax_a_tap_at_a_time():
     stencil = rl.Stencil(grid=(28, 30), size=3, stride=2)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 840, 16)), jnp.float32)
-    plan = rl.explain(lambda image: _pooled(stencil, image), image).plans[0]
+    large = rl.Stencil(grid=(64, 64), size=3, stride=2)
+    images = jax.ShapeDtypeStruct((8, 4096, 64), "float32")
+    plan = rl.explain(lambda image: _pooled(large, image), images).plans[0]
     assert plan.lowering.name == "shifts"
     wanted = jax.lax.reduce_window(
         image.reshape(2, 28, 30, 16),
@@ -614,7 +616,7 @@ def test_pooling_is_that_of_jax_a_tap_at_a_time():
         (1, 2, 2, 1),
         ((0, 0), *stencil.pads, (0, 0)),
     )
-    found = _pooled(stencil, image)
+    found = _pooled(stencil, image, L.Shifts())
     np.testing.assert_array_equal(found, wanted.reshape(2, 210, 16))
 
 
@@ -755,3 +757,23 @@ def test_attention_over_patterns_is_that_of_the_edges(name):
     for lowering in lowerings:
         for one, other in zip(jax.tree.leaves(loss(lowering)), wanted, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_one_number_a_tap_for_all_features_is_no_convolution_and_right():
+    stencil = rl.Stencil(grid=(3, 4), size=3)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(12, 2)), jnp.float32)
+    rows = jnp.arange(9.0)
+
+    def heard(lowering=None):
+        return rl.propagate(
+            stencil,
+            senders=x,
+            relations={"tap": stencil.tap.rows(weight=rows)},
+            message=lambda sender, tap: sender * tap.weight,
+            aggregator=rl.Sum(),
+            lowering=lowering,
+        )
+
+    np.testing.assert_allclose(heard(), heard(L.Edges()), atol=1e-5)
+    with pytest.raises(ValueError, match="more than a product of sender and tap"):
+        heard(L.Stencil())

@@ -28,6 +28,18 @@ def attention(topology, lowering, x, weight):
     )
 
 
+def plain_attention(topology, lowering, x, weight):
+    return rl.propagate(
+        topology,
+        receivers=x * weight[0],
+        senders=x,
+        score=lambda receiver, sender: rl.dot(receiver, sender),
+        message=lambda sender: sender,
+        aggregator=rl.Softmax(),
+        lowering=lowering,
+    )
+
+
 def pooling(topology, lowering, x, weight):
     return rl.propagate(
         topology,
@@ -43,7 +55,7 @@ def convolution(topology, lowering, x, weight):
     return rl.propagate(
         topology,
         senders=x,
-        relations={"tap": STENCIL.tap.rows(weight=weight)},
+        relations={"tap": STENCIL.tap.rows(weight=jnp.tile(weight[:, None], WIDTH))},
         message=lambda sender, tap: sender * tap.weight,
         aggregator=rl.Sum(),
         lowering=lowering,
@@ -60,7 +72,7 @@ CASES = {
     "sparse": (L.Sparse(), LISTED, attention),
     "slots": (L.Slots(), LISTED, pooling),
     "kernel": (L.Kernel(interpret=True), rl.Causal(), attention),
-    "fused": (L.Fused(implementation="xla"), rl.Causal(), attention),
+    "fused": (L.Fused(implementation="xla"), rl.Causal(), plain_attention),
 }
 ANY_ORDER = ("edges", "dense", "stencil", "shifts", "sparse")
 
