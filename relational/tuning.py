@@ -9,6 +9,7 @@ is traced outside of `tuned` is planned as ever.
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import os
@@ -31,6 +32,7 @@ from relational.terms import Term
 
 _FORMAT = "relational lowerings 1"
 _BLOCKS = (32, 64, 128, 256, 512)  # Receivers of a tile.
+_GRAPHS = (1, 8)  # Graphs that a tile takes at once, at most.
 _PLACES = (16, 64, 256)  # Receivers of a block on a grid.
 _HOPELESS = 20  # What is estimated at so many times the best is not measured.
 
@@ -256,8 +258,14 @@ def _variants(lowering: Lowering, problem: Problem) -> list[Lowering]:
 @_variants.register
 def _(lowering: Tiles, problem: Problem) -> list[Lowering]:
     sizes = [size for size in _BLOCKS if size < 2 * problem.num_receivers]
-    others = [dataclasses.replace(lowering, block=size) for size in sizes]
-    return _distinct([lowering, *others], problem)
+    counts = [count for count in _GRAPHS if count <= problem.num_graphs]
+    others = [
+        dataclasses.replace(lowering, block=size, graphs=count)
+        for size, count in itertools.product(sizes, counts)
+    ]
+    return _distinct(
+        [lowering, *others], lambda each: (each.plan(problem), each.groups(problem))
+    )
 
 
 @_variants.register
@@ -266,12 +274,12 @@ def _(lowering: Window, problem: Problem) -> list[Lowering]:
     assert topology is not None
     blocks = [best_block(topology.receiver_grid, places) for places in _PLACES]
     others = [dataclasses.replace(lowering, block=block) for block in blocks]
-    return _distinct([lowering, *others], problem)
+    return _distinct([lowering, *others], lambda each: each.plan(problem))
 
 
-def _distinct(lowerings: list[Any], problem: Problem) -> list[Lowering]:
+def _distinct(lowerings: list[Any], computed: Callable[[Any], Any]) -> list[Lowering]:
     """Leaves out those that would be computed as one before them."""
-    seen = {str(each.plan(problem)): each for each in reversed(lowerings)}
+    seen = {str(computed(each)): each for each in reversed(lowerings)}
     return [each for each in lowerings if any(each is kept for kept in seen.values())]
 
 

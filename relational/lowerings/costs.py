@@ -137,7 +137,9 @@ def _evaluated(term: Term, problem: Problem, pairs: int) -> Counter[str]:
     is_made = term.kind != "dot" and any(kind == "product" for kind, *_ in steps)
     for kind, sites, count in steps:
         named = sites & set(problem.relations)
-        if sites >= _PAIR or (named and "sender" in term.depends):
+        if named and sites - _PAIR == named and _is_turned(term, problem):
+            work[kind] += count * pairs  # A tile turned round has as many diagonals.
+        elif sites >= _PAIR or (named and "sender" in term.depends):
             work[kind] += count * pairs
             work["stored"] += count * pairs * (is_made and kind == "element")
         elif named and "receiver" in sites:
@@ -152,11 +154,18 @@ def _spread(term: Term, problem: Problem, pairs: int) -> Counter[str]:
     """Returns the work of bringing a relation's values to the pairs of a tile."""
     if not term.depends & set(problem.relations):
         return Counter()
-    if "sender" not in term.depends:
+    if "sender" not in term.depends or _is_turned(term, problem):
         return Counter({"label" if _is_banded(term, problem) else "gather": pairs})
     shapes = zip(term.reads, _shapes(term), strict=True)
     rows = [math.prod(shape) for (site, _), shape in shapes if site not in _PAIR]
     return Counter(stored=pairs * sum(rows))
+
+
+def _is_turned(term: Term, problem: Problem) -> bool:
+    """Returns whether scores of sender and relation are evaluated once a label."""
+    named = term.depends & set(problem.relations)
+    is_one_sided = term.depends == named | {"sender"} and len(named) == 1
+    return is_one_sided and not term.shape
 
 
 def _is_banded(term: Term, problem: Problem) -> bool:

@@ -201,6 +201,8 @@ class Tile:
             return self._plain(term, held, ends)
         if len(named) == 1 and "sender" not in ends:
             return self._spread_labels(term, held, named[0])
+        if len(named) == 1 and ends == {"sender"} and self._has_rows(term, named[0]):
+            return self._spread_senders(term, held, named[0])
         leaves = self._leaves()
         for name in named:
             leaves[name] = self.problem.rows_at(name, self.operands, self.label(name))
@@ -223,19 +225,25 @@ class Tile:
             self.problem.label(name, receiver, sender, given), self.shape
         )
 
+    def _has_rows(self, term: Term, name: str) -> bool:
+        """Whether a term is a number that need only be evaluated once a label."""
+        bounded = self.problem.relations[name].num_labels is not None
+        return not term.shape and (bounded or self._is_banded(name))
+
     def _is_banded(self, name: str) -> bool:
         relation = self.problem.relations[name]
         return self.is_contiguous and isinstance(relation, PositionRelation)
 
     def _by_label(self, term: Term, held: list[Any], name: str) -> Any:
-        """Evaluates a term of (receiver and) one relation, once a label.
+        """Evaluates a term of (one end and) one relation, once a label.
 
         Returns:
-          [R or 1, W, ...] along the tile's diagonals, or [R or 1, L + 1, ...].
+          [R, S or 1, W, ...] along the tile's diagonals, or [R, S or 1, L + 1, ...].
         """
         rows, diagonals = self._rows(name)
         leaves = self._leaves() | {name: rows}
-        sides = [frozenset({"receiver"})] if "receiver" in term.depends else []
+        ends = ("receiver", "sender")
+        sides = [frozenset({end}) for end in ends if end in term.depends]
         value = term.over(held, leaves, *sides, frozenset({name}))
         value = (value if sides else value[None]).astype(self.problem.accumulator)
         return value if diagonals is None else diagonals.spread(value)
@@ -291,6 +299,19 @@ class Tile:
             return jnp.take(value[0], labels, axis=0)
         index = labels.reshape(labels.shape + (1,) * (value.ndim - 2))
         return jnp.take_along_axis(value, index, axis=1)
+
+    def _spread_senders(self, term: Term, held: list[Any], name: str) -> Any:
+        """Spreads scores of sender and relation, [R, S], evaluated once a label.
+
+        In the tile turned round, senders are the rows; its diagonals are those of the
+        tile, in reverse.
+        """
+        value = self._by_label(term, held, name)  # [S, W] or [S, L + 1]
+        if not self._is_banded(name):
+            return jnp.take_along_axis(value, self.label(name).T, axis=1).T
+        unheard = sum(self.shape) - 1 - value.shape[1]
+        value = jnp.pad(value, ((0, 0), (0, unheard)))[:, ::-1]
+        return skew(value, self.shape[0]).T
 
     def _attributes(self, name: str) -> Any:
         """Returns both ends' attributes and their span, where labels differ so."""

@@ -14,7 +14,7 @@ Shapes: R receivers, S senders, *lead leading axes; a block has B receivers.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -24,16 +24,11 @@ import numpy as np
 from relational._checks import check_count
 from relational.lowerings import costs
 from relational.lowerings.dense import Dense
-from relational.lowerings.problem import (
-    Operands,
-    Problem,
-    each_graph,
-    each_lead,
-    with_positions,
-)
+from relational.lowerings.groups import Groups
+from relational.lowerings.problem import Operands, Problem, each_lead, with_positions
 from relational.lowerings.products import upright
-from relational.lowerings.rows import Row, best_block, rows, runs
-from relational.lowerings.splits import Split, is_led, nothing, summed
+from relational.lowerings.rows import Row, best_cut, rows, runs
+from relational.lowerings.splits import Split, is_led, nothing
 from relational.lowerings.tile import Part, Tile
 
 
@@ -44,8 +39,8 @@ class Tiles:
     Attributes:
       block: receivers a tile; by default by the length of its rows.
       senders: most senders a tile; longer rows are merged from parts.
-      loops: whether to take one graph (one head) at a time, as CPUs like it, or all
-        at once; by default by the device.
+      graphs: most graphs (heads, examples) a tile takes at once; by default as many as
+        fit the caches of a CPU, and all on other devices.
 
     >>> import jax.numpy as jnp, relational as rl
     >>> rl.propagate(rl.Band(before=1), senders=jnp.array([1.0, 5.0, 3.0]),
@@ -56,15 +51,18 @@ class Tiles:
 
     block: int | None = None
     senders: int = 8192
-    loops: bool | None = None
+    graphs: int | None = None
 
     name = "tiles"
 
     def __post_init__(self) -> None:
-        for field in ("block", "senders"):
+        for field in ("block", "senders", "graphs"):
             value = getattr(self, field)
             if value is not None:
-                check_count(f"Tiles.{field}", value, least=1, advice="It counts nodes.")
+                what = "graphs" if field == "graphs" else "nodes"
+                check_count(
+                    f"Tiles.{field}", value, least=1, advice=f"It counts {what}."
+                )
 
     def refuse(self, problem: Problem) -> list[str]:
         """Returns why this lowering cannot serve; empty if it can."""
@@ -83,23 +81,46 @@ class Tiles:
     def work(self, problem: Problem) -> tuple[Mapping[str, float], float]:
         """Returns the work by kind, and the bytes of temporary memory."""
         plan, graphs = self.plan(problem), problem.num_graphs
+        groups = self.groups(problem)
         pairs = sum(row.pairs for row in plan)
         work = costs.tile_work(problem, pairs * graphs)
-        work["step"] = len(plan) * graphs
-        largest = max((row.pairs for row in plan), default=0)
+        work["step"] = len(plan) * groups.num_steps
+        largest = max((row.pairs for row in plan), default=0) * groups.size
         return work, costs.tile_bytes(work, largest / max(1, pairs * graphs))
 
     def plan(self, problem: Problem) -> list[Row]:
         """Returns the blocks of receivers with the senders that each takes."""
         sizes = problem.num_receivers, problem.num_senders
-        block = self.block or best_block(problem.topology, *sizes)
-        return rows(problem.topology, *sizes, block)
+        return rows(problem.topology, *sizes, self._cut(problem)[0])
+
+    def groups(self, problem: Problem) -> Groups:
+        """Returns which graphs are taken at once."""
+        return Groups.of(problem.lead, self._cut(problem)[1])
+
+    def _cut(self, problem: Problem) -> tuple[int, float]:
+        """Returns how many receivers and how many graphs a tile takes."""
+        is_cpu = jax.default_backend() == "cpu"
+        sizes = problem.num_receivers, problem.num_senders
+        graphs = problem.num_graphs if is_cpu else 1
+        block, most = best_cut(
+            problem.topology, *sizes, num_graphs=graphs, most_senders=self.senders
+        )
+        if self.block is not None:
+            length = max(1, most * block // self.block)  # As large a tile.
+            block, most = self.block, length
+        most = most if is_cpu else math.inf
+        return block, self.graphs or most
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
-        loops = jax.default_backend() == "cpu" if self.loops is None else self.loops
         operands = with_positions(problem, operands)
-        work = _Work(problem, tuple(self.plan(problem)), self.senders, loops)
+        work = _Work(
+            problem,
+            tuple(self.plan(problem)),
+            self.senders,
+            self.groups(problem),
+            is_upright=jax.default_backend() == "cpu",
+        )
         split = Split.of(operands)
         run = jax.custom_vjp(functools.partial(_value, work, split))
         run.defvjp(
@@ -116,7 +137,8 @@ class _Work:
     problem: Problem
     plan: tuple[Row, ...]
     most_senders: int
-    loops: bool
+    groups: Groups
+    is_upright: bool
 
 
 def _value(work: _Work, split: Split, moving: list[Any], fixed: list[Any]) -> list[Any]:
@@ -127,10 +149,13 @@ def _forward(
     work: _Work, split: Split, moving: list[Any], fixed: list[Any]
 ) -> tuple[list[Any], Any]:
     operands = split.join(moving, fixed)
-    if work.loops:
-        state = _loop(work, functools.partial(_sums, work), operands)
-    else:
-        state = each_graph(functools.partial(_sums, work), operands, work.problem)
+    shared = operands.shared
+
+    def one(led: Operands) -> list[tuple[Any, Any]]:
+        return _sums(work, led._replace(shared=shared))
+
+    led = operands._replace(shared=None)  # type: ignore[arg-type]  # Has no such axes.
+    state = work.groups.map(one, led)
     return _finish(work.problem, state), (moving, fixed, state)
 
 
@@ -152,9 +177,8 @@ def _backward(
 
     _, pull = jax.vjp(finish, [sums for _, sums in state])
     (of_sums,) = pull(cotangents)
-    backward = _loop_backward if work.loops else _batch_backward
     operands = split.join(moving, fixed)
-    return backward(work, split, operands, (shifts, of_sums)), None
+    return _add_up(work, split, operands, (shifts, of_sums)), None
 
 
 def _sums(work: _Work, operands: Operands) -> list[tuple[Any, Any]]:
@@ -298,7 +322,7 @@ def _gradients(
         def pull(moving: list[Any], of_sums: list[Any]) -> Any:
             return jax.vjp(sums, moving)[1](of_sums)[0]
 
-        parts = (upright(pull) if work.loops else pull)(moving, of_sums)
+        parts = (upright(pull) if work.is_upright else pull)(moving, of_sums)
         spans, _ = split.divide(_spans(operands, row, starts))
         return [
             span.add(total, part)
@@ -317,95 +341,54 @@ def _gradients(
     return totals
 
 
-def _batch_backward(
-    work: _Work, split: Split, operands: Operands, state: Any
+def _add_up(
+    work: _Work, split: Split, operands: Operands, state: tuple[Any, Any]
 ) -> list[Any]:
-    """Takes all graphs at once, and adds up where an operand was shared."""
-    axes = work.problem.batch_axes
-    shared = operands.shared
+    """Returns the cotangents of all operands, added up where several graphs share one.
 
-    def one(led: tuple[Operands, Any]) -> list[Any]:
-        return _gradients(work, split, led[0]._replace(shared=shared), led[1])
-
-    led = (operands._replace(shared=None), state)  # type: ignore[arg-type]  # As above.
-    found = each_lead(one, led, axes)
-    return summed(split, operands, found, axes)
-
-
-def _flat_index(work: _Work, tree: Any) -> tuple[Any, Any]:
-    """Flattens leading axes; returns the flat leaves and each graph's index there."""
-    problem = work.problem
-    graphs = np.indices(problem.lead).reshape(problem.batch_axes, problem.num_graphs)
-
-    def index(leaf: Any) -> Any:
-        own = leaf.shape[: problem.batch_axes]
-        at = np.zeros(problem.num_graphs, np.int32)
-        for axis, size in enumerate(own):
-            at = at * size + (graphs[axis] if size != 1 else 0)
-        return jnp.asarray(at, jnp.int32)
-
-    def flatten(leaf: Any) -> Any:
-        axes = problem.batch_axes
-        return leaf.reshape(math.prod(leaf.shape[:axes]), *leaf.shape[axes:])
-
-    return jax.tree.map(flatten, tree), jax.tree.map(index, tree)
-
-
-def _at(flat: Any, index: Any) -> Any:
-    return jax.tree.map(
-        lambda leaf, at: jax.lax.dynamic_index_in_dim(leaf, at, keepdims=False),
-        flat,
-        index,
-    )
-
-
-def _loop(work: _Work, function: Callable[[Operands], Any], operands: Operands) -> Any:
-    """Maps over graphs one at a time: [*lead, ...]."""
-    led = operands._replace(shared=None)  # type: ignore[arg-type]  # As above.
-    flat, index = _flat_index(work, led)
-
-    def one(index: Any) -> Any:
-        return function(_at(flat, index)._replace(shared=operands.shared))
-
-    stacked = jax.lax.map(one, index)
-    return jax.tree.map(lambda x: x.reshape(*work.problem.lead, *x.shape[1:]), stacked)
-
-
-def _loop_backward(
-    work: _Work, split: Split, operands: Operands, state: Any
-) -> list[Any]:
-    """Takes graphs one at a time, and adds into the cotangents of their operands."""
-    shared = operands.shared
-    led = (operands._replace(shared=None), state)  # type: ignore[arg-type]  # As above.
-    flat, index = _flat_index(work, led)
+    Groups come one after another, and add into what those before them found.
+    """
+    shared, groups, axes = operands.shared, work.groups, work.problem.batch_axes
+    led = (operands._replace(shared=None), state)  # type: ignore[arg-type]  # No axes.
+    stacked = groups.stack(led)
+    first = jnp.zeros(groups.num_steps, jnp.int32)
+    in_shared = jax.tree.map(lambda _: first, shared)
+    places, _ = split.divide(stacked.places[0]._replace(shared=in_shared))
     moving, _ = split.divide(operands)
     has_leads, _ = split.divide(is_led(operands))
-    first = jnp.zeros(work.problem.num_graphs, jnp.int32)
-    in_shared = jax.tree.map(lambda _: first, shared)
-    places, _ = split.divide(index[0]._replace(shared=in_shared))
-    axes = work.problem.batch_axes
-    totals = [
-        nothing(leaf.shape if has_lead else (*(1,) * axes, *leaf.shape), leaf.dtype)
-        for leaf, has_lead in zip(moving, has_leads, strict=True)
-    ]
 
-    totals = [
-        total.reshape(math.prod(total.shape[:axes]), *total.shape[axes:])
-        for total in totals
-    ]
+    def empty(leaf: Any, has_lead: bool) -> Any:
+        cut = jax.eval_shape(groups.cut if has_lead else lambda x: x[None], leaf)
+        return nothing(cut.shape, leaf.dtype)
+
+    def one(taken: tuple[Operands, Any]) -> list[Any]:
+        return _gradients(work, split, taken[0]._replace(shared=shared), taken[1])
 
     def body(totals: list[Any], at: Any) -> tuple[list[Any], None]:
-        index, places = at
-        inner, held = _at(flat, index)
-        found = _gradients(work, split, inner._replace(shared=shared), held)
+        step, places = at
+        found = each_lead(one, stacked.at(step), axes)
         added = [
-            _Span((place,), (1,)).add(total, part[None])
-            for total, place, part in zip(totals, places, found, strict=True)
+            _add_group(*each, axes)
+            for each in zip(totals, places, found, has_leads, strict=True)
         ]
         return added, None
 
-    totals, _ = jax.lax.scan(body, totals, (index, places))
+    totals = [empty(*each) for each in zip(moving, has_leads, strict=True)]
+    if groups.num_steps == 1:
+        step = jax.tree.map(lambda each: each[0], (stacked.places, places))
+        totals, _ = body(totals, step)
+    else:
+        totals, _ = jax.lax.scan(body, totals, (stacked.places, places))
     return [
         total.reshape(leaf.shape).astype(leaf.dtype)
         for total, leaf in zip(totals, moving, strict=True)
     ]
+
+
+def _add_group(total: Any, place: Any, part: Any, has_lead: bool, axes: int) -> Any:
+    """Adds a group's cotangents, [*inner, ...], to the row `place` of a total."""
+    own = total.shape[1 : 1 + axes] if has_lead else ()
+    own = own or (1,) * axes
+    extra = [at for at in range(axes) if own[at] == 1 and part.shape[at] != 1]
+    part = part.sum(axis=extra, keepdims=True)
+    return _Span((place,), (1,)).add(total, part.reshape(1, *total.shape[1:]))

@@ -300,7 +300,7 @@ def structures(draw: Any, family: str) -> Structure:
             L.Tiles(
                 block=draw(st.sampled_from([4, 3, 5, 16])),
                 senders=draw(st.sampled_from([8192, 5, 4])),
-                loops=draw(st.booleans()),
+                graphs=draw(st.sampled_from([1, 2, 3, 100])),
             ),
         ),
     )

@@ -57,8 +57,8 @@ class Structure:
     dropout: float = 0.0
     dtype: str = "float32"
     tiles: tuple[L.Tiles, ...] = (
-        L.Tiles(block=6, loops=True),
-        L.Tiles(block=8, senders=9, loops=False),
+        L.Tiles(block=6, graphs=1),
+        L.Tiles(block=8, senders=9, graphs=4),
     )
 
     def __repr__(self) -> str:

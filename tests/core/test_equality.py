@@ -286,7 +286,7 @@ HUNDREDS = {  # Of edges that read one number each: what is added up, and by who
 @pytest.mark.parametrize("name", HUNDREDS)
 @pytest.mark.parametrize(
     "lowering",
-    [L.Edges(), L.Dense(), L.Tiles(block=8, loops=True), L.Tiles(block=8, loops=False)],
+    [L.Edges(), L.Dense(), L.Tiles(block=8, graphs=1), L.Tiles(block=8, graphs=2)],
     ids=str,
 )
 def test_gradients_in_bfloat16_are_summed_in_float32(lowering, name):
