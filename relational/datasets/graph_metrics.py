@@ -179,4 +179,4 @@ def _wrong(logits: Any, targets: Any, counts: Any) -> Array:
 
 
 def _total(values: Any, mask: Array) -> Array:
-    return jnp.sum(jnp.where(mask, values, 0), dtype=jnp.int32)
+    return jnp.sum(jnp.where(mask, jnp.asarray(values, jnp.int32), 0))

@@ -157,6 +157,25 @@ def graph(
     )
 
 
+def pair(
+    inputs: jraph.GraphsTuple,
+    *,
+    nodes: Float[np.ndarray, "N C"] | None,
+    edges: Float[np.ndarray, "E C"] | None,
+) -> GraphPair:
+    """A graph beside the targets of its nodes and edges.
+
+    >>> one = np.array([0])
+    >>> lonely = graph(nodes=None, edges=None, senders=one, receivers=one, num_nodes=1)
+    >>> pair(lonely, nodes=np.eye(1), edges=None).targets.nodes
+    array([[1.]], dtype=float32)
+    """
+    targets = inputs._replace(
+        nodes=_float32(nodes), edges=_float32(edges), globals=None
+    )
+    return GraphPair(inputs=inputs, targets=targets)
+
+
 def one_hot(is_true: Bool[np.ndarray, " K"]) -> Float[np.ndarray, "K 2"]:
     """Targets of two classes: column 1 is true, column 0 is false.
 

@@ -24,6 +24,7 @@ from relational.datasets.graph_pairs import (
     generator,
     graph,
     one_hot,
+    pair,
 )
 
 
@@ -57,14 +58,14 @@ class ShortestPath:
     Raises:
         ValueError: if an attribute is out of range.
 
-    >>> inputs, targets = ShortestPath(seed=0)[7]
+    >>> inputs, targets = ShortestPath(seed=0)[3]
     >>> inputs.nodes.shape, inputs.edges.shape
-    ((10, 5), (38, 1))
+    ((9, 5), (26, 1))
     >>> on_path = targets.edges[:, 1] == 1
     >>> print(inputs.senders[on_path], inputs.receivers[on_path])
-    [0 4] [4 6]
+    [8 1] [2 8]
     >>> int(inputs.nodes[:, 3].argmax()), int(inputs.nodes[:, 4].argmax())
-    (0, 6)
+    (1, 2)
 
     References: P. Battaglia et al., Relational inductive biases, deep learning, and graph
     networks, arXiv 1806.01261, 2018, and its demonstration in Graph Nets; N. Masuda,
@@ -172,17 +173,16 @@ def _pair(
     on_path[path] = True
     travelled = np.zeros([size, size], bool)  # By receiver and sender.
     travelled[path[1:], path[:-1]] = True
-    topology = {"senders": senders, "receivers": receivers, "num_nodes": size}
-    return GraphPair(
-        inputs=graph(
-            nodes=nodes,
-            edges=lengths[receivers, senders][:, np.newaxis],
-            globals_=np.zeros([1, 1]),
-            **topology,
-        ),
-        targets=graph(
-            nodes=one_hot(on_path),
-            edges=one_hot(travelled[receivers, senders]),
-            **topology,
-        ),
+    inputs = graph(
+        nodes=nodes,
+        edges=lengths[receivers, senders][:, np.newaxis],
+        globals_=np.zeros([1, 1]),
+        senders=senders,
+        receivers=receivers,
+        num_nodes=size,
+    )
+    return pair(
+        inputs,
+        nodes=one_hot(on_path),
+        edges=one_hot(travelled[receivers, senders]),
     )

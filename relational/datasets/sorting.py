@@ -18,6 +18,7 @@ from relational.datasets.graph_pairs import (
     generator,
     graph,
     one_hot,
+    pair,
 )
 
 
@@ -41,11 +42,11 @@ class Sorting:
         ValueError: if an attribute is out of range.
 
     >>> inputs, targets = Sorting(seed=0, num_nodes=(3, 3))[1]
-    >>> inputs.nodes[:, 0].round(2).tolist(), targets.nodes[:, 1]
-    ([], [])
+    >>> print(inputs.nodes[:, 0].round(2), targets.nodes[:, 1])
+    [0.98 0.81 0.3 ] [0. 0. 1.]
     >>> follows = targets.edges[:, 1] == 1
     >>> print(inputs.senders[follows], inputs.receivers[follows])
-    [] []
+    [1 2] [0 1]
 
     References: P. Battaglia et al., Relational inductive biases, deep learning, and graph
     networks, arXiv 1806.01261, 2018, and its demonstration in Graph Nets.
@@ -70,19 +71,18 @@ class Sorting:
         numbers = rng.random(size, np.float32)
         ranks = np.argsort(np.argsort(numbers, kind="stable"))
         receivers, senders = np.divmod(np.arange(size**2), size)
-        topology = {"senders": senders, "receivers": receivers, "num_nodes": size}
-        return GraphPair(
-            inputs=graph(
-                nodes=numbers[:, np.newaxis],
-                edges=np.zeros([size**2, 1]),
-                globals_=np.zeros([1, 1]),
-                **topology,
-            ),
-            targets=graph(
-                nodes=one_hot(ranks == 0),
-                edges=one_hot(ranks[receivers] == ranks[senders] + 1),
-                **topology,
-            ),
+        inputs = graph(
+            nodes=numbers[:, np.newaxis],
+            edges=np.zeros([size**2, 1]),
+            globals_=np.zeros([1, 1]),
+            senders=senders,
+            receivers=receivers,
+            num_nodes=size,
+        )
+        return pair(
+            inputs,
+            nodes=one_hot(ranks == 0),
+            edges=one_hot(ranks[receivers] == ranks[senders] + 1),
         )
 
 
