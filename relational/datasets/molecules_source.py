@@ -99,7 +99,15 @@ fbe3b911a94a6eb8c84c1a9e7ac67a472c49ea80/datasets/delaney-processed.csv.
     is_npz = content.startswith(b"PK")  # As all zip archives.
     try:
         molecules = _from_npz(content) if is_npz else _from_rows(source.rows(content))
-    except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
         raise ValueError(
             f"the file from {origin!r} must be that of {name}; it could not be read "
             f"({error!r}). {advice}"

@@ -91,9 +91,9 @@ def load_planetoid(
 ) -> Citations:
     """Cora or Citeseer. The first call prepares the set, later ones read it.
 
-    Citeseer has 48 papers without a citation. For 15 papers, isolated and numbered among
-    those of the test, there are no words and no class: their rows are zero, their labels
-    -1, and they are in no part.
+    Citeseer has 48 papers without a citation. For 15 others, numbered among those of the
+    test, there are no words and no class: their rows are zero, their labels -1, and they
+    are in no part.
 
     Args:
         name: `"cora"` or `"citeseer"`.

@@ -36,6 +36,7 @@ VARIABLE = "RELATIONAL_PLANETOID_SOURCE"
 _PICKLES = ("allx", "tx", "y", "ally", "ty", "graph")
 _PARTS = (*_PICKLES, "test.index")
 _NUM_VALIDATION = 500
+_UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, EOFError)
 _SHA256 = {  # Of the content, as `_digest` takes it.
     "cora": "82ddb82c6f054fa088145c441cfb12f3d460ac733259b7475e39f7fe79891351",
     "citeseer": "836bbcc44cc9e64765366824848080df5afa6d721a74dbc4d02e06afe710bf18",
@@ -84,43 +85,42 @@ https://github.com/kimiyoung/planetoid, folder data.
         variable=VARIABLE,
         advice=advice,
     )
-    origin = ADDRESS if path is None else os.fspath(path)
-    try:
-        papers = _from_npz(path) if _is_npz(path) else _from_parts(name, path, advice)
-    except (KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"the files from {origin!r} must be those of {name}; they could not be read "
-            f"({error!r}). {advice}"
-        ) from error
-    _verify(name, papers, origin, advice)
+    papers = (
+        _from_npz(name, path, advice)
+        if path is not None and path.name.endswith((".npz", ".npz.gz"))
+        else _from_parts(name, path, advice)
+    )
+    _verify(name, papers, _origin(path), advice)
     return papers
 
 
-def _is_npz(path: Path | None) -> bool:
-    return path is not None and path.name.endswith((".npz", ".npz.gz"))
-
-
-def _from_npz(path: Path | None) -> Papers:
-    assert path is not None
-    content = source_files.read(path, advice="Copy it again.")
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        num_words = np.diff(arrays["x_indptr"])
-        rows = np.repeat(np.arange(len(num_words)), num_words)
-        part = np.zeros(len(arrays["labels"]), np.int32)
-        for number, key in enumerate(("train_idx", "val_idx", "test_idx"), 1):
-            part[arrays[key]] = number
-        return _papers(
-            arrays["edges"],
-            np.stack([rows, arrays["x_indices"]], axis=1),
-            arrays["labels"],
-            part,
-        )
+def _from_npz(name: str, path: Path, advice: str) -> Papers:
+    content = source_files.read(path, advice=advice)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            num_words = np.diff(arrays["x_indptr"])
+            rows = np.repeat(np.arange(len(num_words)), num_words)
+            part = np.zeros(len(arrays["labels"]), np.int32)
+            for number, key in enumerate(("train_idx", "val_idx", "test_idx"), 1):
+                part[arrays[key]] = number
+            words = np.stack([rows, arrays["x_indices"]], axis=1)
+            return _papers(arrays["edges"], words, arrays["labels"], part)
+    except (*_UNREADABLE, zipfile.BadZipFile) as error:
+        raise _misread(name, os.fspath(path), error, advice) from error
 
 
 def _from_parts(name: str, path: Path | None, advice: str) -> Papers:
     content = {part: _part(name, part, path, advice) for part in _PARTS}
     objects = {part: unpickled(content[part]) for part in _PICKLES}
-    tested = np.array(content["test.index"].split(), int)
+    try:
+        return _assembled(objects, content["test.index"])
+    except _UNREADABLE as error:
+        raise _misread(name, _origin(path), error, advice) from error
+
+
+def _assembled(objects: dict[str, Any], test_index: bytes) -> Papers:
+    """The papers in one order: those of `allx`, then the test's, where its index says."""
+    tested = np.array(test_index.split(), int)
     neighbours = objects["graph"]
     edges = [(one, other) for one, others in neighbours.items() for other in others]
     num_known = len(objects["ally"])
@@ -136,6 +136,17 @@ def _from_parts(name: str, path: Path | None, advice: str) -> Papers:
     of_test = _nonzero(objects["tx"])
     of_test[:, 0] = tested[of_test[:, 0]]
     return _papers(np.array(edges), np.concatenate([known, of_test]), labels, part)
+
+
+def _misread(name: str, origin: str, error: Exception, advice: str) -> ValueError:
+    return ValueError(
+        f"the files from {origin!r} must be those of {name}; they could not be read "
+        f"({error!r}). {advice}"
+    )
+
+
+def _origin(path: Path | None) -> str:
+    return ADDRESS if path is None else os.fspath(path.parent)
 
 
 def _part(name: str, part: str, graph: Path | None, advice: str) -> bytes:
@@ -177,22 +188,24 @@ class _SparseMatrix:
     data: Any
 
 
+_HARMLESS: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("collections", "defaultdict"): collections.defaultdict,
+    ("__builtin__", "list"): list,  # The names of Python 2.
+    ("__builtin__", "object"): object,
+    ("copy_reg", "_reconstructor"): copyreg._reconstructor,  # type: ignore
+}
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name == "csr_matrix" and module.startswith("scipy.sparse"):
             return type("_OneMatrix", (_SparseMatrix,), {})  # A pickle may change it.
-        harmless = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("collections", "defaultdict"): collections.defaultdict,
-            ("builtins", "list"): list,
-            ("builtins", "object"): object,
-            ("copyreg", "_reconstructor"): copyreg._reconstructor,  # type: ignore
-        }
-        if (module, name) in harmless:
-            return harmless[module, name]
         if name == "_reconstruct" and module.startswith("numpy."):
             return np.ndarray.__reduce__(np.empty(0))[0]
+        if (module, name) in _HARMLESS:
+            return _HARMLESS[module, name]
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 

@@ -109,7 +109,7 @@ class Springs:
         return self.several([index])[0]
 
     def several(self, indices: Sequence[SupportsIndex]) -> list[GraphPair]:
-        """Several examples, the same as one by one, some ten times as fast.
+        """Several examples, the same as one by one, two to three times as fast.
 
         Their chains swing together, as one graph.
 
