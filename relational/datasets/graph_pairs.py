@@ -7,7 +7,7 @@ training. `shortest_path`, `sorting` and `springs` are the tasks.
 Shapes: N nodes, E edges.
 """
 
-from typing import NamedTuple, Protocol, SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 import jraph
 import numpy as np
@@ -37,22 +37,6 @@ class GraphPair(NamedTuple):
 
     inputs: jraph.GraphsTuple
     targets: jraph.GraphsTuple
-
-
-class Task(Protocol):
-    """A source of pairs, as `grain.MapDataset.source` takes it.
-
-    >>> from relational.datasets import ShortestPath
-    >>> task: Task = ShortestPath(seed=0, num_graphs=10)
-    >>> len(task), task[9].inputs.n_node.shape
-    (10, (1,))
-    """
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-
-    def __getitem__(self, index: SupportsIndex) -> GraphPair:
-        """Example `index`, the same at every call."""
 
 
 def generator(seed: int, index: SupportsIndex, num_graphs: int) -> np.random.Generator:

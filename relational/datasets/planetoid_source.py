@@ -124,10 +124,10 @@ def _assembled(objects: dict[str, Any], test_index: bytes) -> Papers:
     neighbours = objects["graph"]
     edges = [(one, other) for one, others in neighbours.items() for other in others]
     num_known = len(objects["ally"])
-    labels = np.full(len(neighbours), -1)
+    labels = np.full(1 + max(*neighbours, *tested), -1)
     labels[:num_known] = _classes(objects["ally"])
     labels[tested] = _classes(objects["ty"])
-    part = np.zeros(len(neighbours), np.int32)
+    part = np.zeros(len(labels), np.int32)
     num_train = len(objects["y"])
     part[:num_train] = 1
     part[num_train : num_train + _NUM_VALIDATION] = 2

@@ -102,8 +102,9 @@ class ShortestPath:
         lengths = np.where(
             _adjacency(distances, weights, self.theta), distances, 0.0
         )  # [N, N]; 0 is no edge.
-        start, end = _ends(lengths, rng)
-        path = _path(lengths, start, end)
+        edges = _sparse(lengths)
+        start, end = _ends(edges, rng)
+        path = _path(edges, start, end)
         return _pair(positions, weights, lengths, path)
 
 
@@ -124,24 +125,18 @@ def _adjacency(
     return near | tree | tree.T
 
 
-def _ends(
-    lengths: Float[np.ndarray, "N N"], rng: np.random.Generator
-) -> tuple[int, int]:
+def _ends(edges: sparse.csr_matrix, rng: np.random.Generator) -> tuple[int, int]:
     """A start and an end: first a number of hops, then a pair that is so far apart."""
-    hops = csgraph.dijkstra(_sparse(lengths), unweighted=True).astype(int)
+    hops = csgraph.dijkstra(edges, unweighted=True).astype(int)
     num_hops = 1 + rng.integers(hops.max())  # All numbers up to the largest occur.
     starts, ends = np.nonzero(hops == num_hops)
     chosen = rng.integers(len(starts))
     return int(starts[chosen]), int(ends[chosen])
 
 
-def _path(
-    lengths: Float[np.ndarray, "N N"], start: int, end: int
-) -> Int[np.ndarray, " K"]:
+def _path(edges: sparse.csr_matrix, start: int, end: int) -> Int[np.ndarray, " K"]:
     """The nodes of the shortest path, from the start to the end."""
-    _, before = csgraph.dijkstra(
-        _sparse(lengths), indices=start, return_predecessors=True
-    )
+    _, before = csgraph.dijkstra(edges, indices=start, return_predecessors=True)
     path = [end]
     while path[-1] != start:
         path.append(int(before[path[-1]]))

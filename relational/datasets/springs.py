@@ -119,6 +119,8 @@ class Springs:
         True
         """
         drawn = [self._start(index) for index in indices]
+        if not drawn:
+            return []
         states = simulate(
             jraph.batch_np([start for start, _ in drawn]) if drawn[1:] else drawn[0][0],
             max(num_steps for _, num_steps in drawn),

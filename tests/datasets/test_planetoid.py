@@ -51,7 +51,7 @@ def raw_folder(papers, tmp_path, monkeypatch):
     folder.mkdir()
     pickles = {
         "allx": old_sparse(words[:7]),
-        "tx": old_sparse(words[tested]),
+        "tx": old_sparse(words[tested], protocol=1),
         "y": old_array(classes[:2]),
         "ally": old_array(classes[:7]),
         "ty": old_array(classes[tested]),
@@ -63,7 +63,7 @@ def raw_folder(papers, tmp_path, monkeypatch):
     return folder
 
 
-# Pickles of Python 2, written by hand: protocol 2, strings of bytes, old module names.
+# Pickles of Python 2, written by hand: strings of bytes, old names of modules.
 
 
 def old_string(content):
@@ -88,7 +88,7 @@ def old_array(array):
     return b"\x80\x02" + array_code(array) + b"."
 
 
-def old_sparse(matrix):
+def old_sparse(matrix, protocol=2):
     rows, columns = np.nonzero(matrix)
     starts = np.searchsorted(rows, np.arange(len(matrix) + 1)).astype(np.int32)
     state = b"}("
@@ -99,7 +99,12 @@ def old_sparse(matrix):
     state += old_string(b"indptr") + array_code(starts)
     state += old_string(b"data") + array_code(matrix[rows, columns])
     state += old_string(b"maxprint") + old_number(50) + b"u"
-    return b"\x80\x02cscipy.sparse.csr\ncsr_matrix\n)\x81" + state + b"b."
+    made = (
+        b"ccopy_reg\n_reconstructor\n(cscipy.sparse.csr\ncsr_matrix\nc__builtin__\nobject\nNtR"
+        if protocol < 2
+        else b"\x80\x02cscipy.sparse.csr\ncsr_matrix\n)\x81"
+    )
+    return made + state + b"b."
 
 
 def old_graph(neighbours):

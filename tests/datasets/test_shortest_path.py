@@ -50,10 +50,10 @@ def test_graphs_and_paths_are_those_of_networkx(theta):
 def test_all_numbers_of_hops_are_equally_likely_and_then_all_pairs():
     chain = nx.path_graph(4)
     chain.add_edges_from([(3, 4), (3, 5)])  # Distances of 1 to 4, unequally many pairs.
-    lengths = nx.to_numpy_array(chain) * 0.5
+    edges = shortest_path._sparse(nx.to_numpy_array(chain) * 0.5)
     hops = dict(nx.all_pairs_shortest_path_length(chain))
     rng = np.random.default_rng(0)
-    pairs = collections.Counter(shortest_path._ends(lengths, rng) for _ in range(8000))
+    pairs = collections.Counter(shortest_path._ends(edges, rng) for _ in range(8000))
     expected = collections.Counter(
         hops[one][other] for one in hops for other in hops[one] if one != other
     )

@@ -47,6 +47,7 @@ def test_targets_are_the_next_velocities():
 
 def test_several_at_once_are_the_same_as_one_by_one():
     task = Springs(seed=2)
+    assert task.several([]) == []
     indices = [*range(100), 7, 999_999]
     for index, pair in zip(indices, task.several(indices), strict=True):
         for one, other in zip(*map(jax.tree.leaves, (pair, task[index])), strict=True):
