@@ -5,7 +5,7 @@ if (
         "use `import relational.datasets`: `datasets` alone is another's name."
     )
 
-__doc__ = """Chorales: loaded, serialised, batched, and read and written as MIDI."""
+__doc__ = """Chorales, generated tasks on graphs, citation graphs and molecules."""
 
 from relational.datasets.baselines import repeat_loss as repeat_loss
 from relational.datasets.baselines import repeat_probability as repeat_probability
@@ -13,7 +13,24 @@ from relational.datasets.baselines import uniform_loss as uniform_loss
 from relational.datasets.chorales import Piece as Piece
 from relational.datasets.chorales import is_prepared as is_prepared
 from relational.datasets.chorales import load as load
+from relational.datasets.graph_metrics import Answers as Answers
+from relational.datasets.graph_metrics import answers as answers
+from relational.datasets.graph_metrics import constant_velocity as constant_velocity
+from relational.datasets.graph_metrics import position_error as position_error
+from relational.datasets.graph_metrics import roll_out as roll_out
+from relational.datasets.graph_pairs import GraphPair as GraphPair
 from relational.datasets.midi import read_midi as read_midi
 from relational.datasets.midi import write_midi as write_midi
+from relational.datasets.molecules import Molecules as Molecules
+from relational.datasets.molecules import Scale as Scale
+from relational.datasets.molecules import Split as Split
+from relational.datasets.molecules import load_molecules as load_molecules
+from relational.datasets.molecules import random_split as random_split
+from relational.datasets.molecules import scale_of as scale_of
 from relational.datasets.pipelines import evaluation as evaluation
 from relational.datasets.pipelines import training as training
+from relational.datasets.planetoid import Citations as Citations
+from relational.datasets.planetoid import load_planetoid as load_planetoid
+from relational.datasets.shortest_path import ShortestPath as ShortestPath
+from relational.datasets.sorting import Sorting as Sorting
+from relational.datasets.springs import Springs as Springs

@@ -6,20 +6,15 @@ pieces. The TFDS builder behind it is `chorales_builder.Chorales`.
 Shapes: S steps (sixteenths).
 """
 
-import contextlib
+import functools
 import importlib.util
-import io
-import logging
 import os
-import shutil
-import time
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from jaxtyping import Int32
+
+from relational.datasets import preparing
 
 if TYPE_CHECKING:
     from relational.datasets.chorales_builder import Chorales
@@ -28,12 +23,6 @@ SOURCES = ("music21", "jsb")
 SPLITS = ("train", "validation", "test")
 
 VERSION = "1.0.0"  # Of the prepared sets; raise it when their content changes.
-
-_DEFAULT_CACHE = "~/.cache/relational"
-_CACHE_VARIABLE = "RELATIONAL_CACHE"
-_STALE_SECONDS = 24 * 60 * 60
-
-_log = logging.getLogger(__name__)
 
 
 class Piece(TypedDict):
@@ -104,10 +93,15 @@ def load(
             f"`data_source` must be absent for source {source!r}, which brings its own "
             f"corpus; got {os.fspath(data_source)!r}. Use source 'jsb' or leave it out."
         )
-    folder = _cache_folder(cache)
     if not is_prepared(source, cache=cache):
-        _prepare(source, data_source, folder)
-    return _read(source, split, folder)
+        _check_music21(source)
+    builder = functools.partial(_builder, source, data_source)
+    examples = preparing.examples(builder, _prepared_name(source), split, cache)
+    pieces = [
+        Piece(pitch=one["pitch"], beat=one["beat"], index=int(one["index"]))
+        for one in examples
+    ]
+    return sorted(pieces, key=lambda piece: piece["index"])
 
 
 def is_prepared(source: str, *, cache: str | os.PathLike[str] | None = None) -> bool:
@@ -124,8 +118,7 @@ def is_prepared(source: str, *, cache: str | os.PathLike[str] | None = None) -> 
     False
     """
     _check_choice("source", source, SOURCES)
-    folder = cache or os.environ.get(_CACHE_VARIABLE) or _DEFAULT_CACHE
-    return _prepared_folder(source, Path(folder).expanduser()).is_dir()
+    return preparing.is_there(_prepared_name(source), cache)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -134,95 +127,26 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"`{name}` must be one of {listed}; got {value!r}.")
 
 
-def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
-    folder = Path(cache or os.environ.get(_CACHE_VARIABLE) or _DEFAULT_CACHE)
-    folder = folder.expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            "`cache` must be a folder that can be written; got "
-            f"{os.fspath(folder)!r} ({error.strerror}). Name another with `cache=` or "
-            f"the environment variable {_CACHE_VARIABLE}."
-        ) from error
-    return folder
+def _prepared_name(source: str) -> str:
+    return f"chorales/{source}/{VERSION}"  # As TFDS lays it out.
 
 
-def _prepared_folder(source: str, cache: Path) -> Path:
-    return cache / "chorales" / source / VERSION  # As TFDS lays it out.
-
-
-def _prepare(
-    source: str, data_source: str | os.PathLike[str] | None, cache: Path
-) -> None:
+def _check_music21(source: str) -> None:
     if source == "music21" and importlib.util.find_spec("music21") is None:
         raise ImportError(
             "source 'music21' needs the package music21: `pip install "
             "'relational-nets[music]'`, or use source 'jsb'."
         )
-    _remove_stale(cache)
-    _log.info("preparing the chorales of %s in %s", source, cache)
-    workshop = cache / f".preparing-{uuid.uuid4().hex}"
-    try:
-        builder = _builder(source, workshop, data_source)
-        with _silenced():  # TFDS prints and draws bars whether asked or not.
-            builder.download_and_prepare()
-        _publish(_prepared_folder(source, workshop), _prepared_folder(source, cache))
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
-
-
-def _publish(made: Path, final: Path) -> None:
-    """Renames `made` to `final`, unless another process was first: both hold the same.
-
-    The name appears at once and with all of its files, or not at all.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        made.rename(final)
-    except OSError:
-        if not final.is_dir():
-            raise
-
-
-def _remove_stale(cache: Path) -> None:
-    """Removes what a killed preparation left a day or more ago."""
-    for folder in cache.glob(".preparing-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _read(source: str, split: str, cache: Path) -> list[Piece]:
-    try:
-        examples = list(_builder(source, cache, None).as_data_source(split=split))
-    except Exception as error:  # TFDS and array_record name no common type.
-        raise ValueError(
-            f"the prepared set in {os.fspath(_prepared_folder(source, cache))!r} cannot "
-            f"be read ({error}). Delete that folder; the next call prepares it again."
-        ) from error
-    pieces = [
-        Piece(pitch=one["pitch"], beat=one["beat"], index=int(one["index"]))
-        for one in examples
-    ]
-    return sorted(pieces, key=lambda piece: piece["index"])
 
 
 def _builder(
-    source: str, folder: Path, data_source: str | os.PathLike[str] | None
+    source: str, data_source: str | os.PathLike[str] | None, folder: str
 ) -> "Chorales":
     from relational.datasets.chorales_builder import Chorales
 
     return Chorales(
         data_source=data_source,
-        data_dir=os.fspath(folder),
+        data_dir=folder,
         config=source,
         file_format="array_record",
     )
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    unheard = io.StringIO()
-    with contextlib.redirect_stdout(unheard), contextlib.redirect_stderr(unheard):
-        yield

@@ -6,16 +6,29 @@ import pytest
 
 from relational.datasets import Piece
 
-_JSB_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "jsb_chorales"
+_DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def _folder(variable, name):
+    folder = Path(os.environ.get(variable) or _DATA / name)
+    if not folder.exists():
+        pytest.skip(f"{name} is not at {folder}: set {variable}")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def jsb_folder():
-    named = os.environ.get("RELATIONAL_DATA_SOURCE")
-    folder = Path(named) if named else _JSB_FOLDER
-    if not folder.exists():
-        pytest.skip(f"the JSB Chorales are not at {folder}: set RELATIONAL_DATA_SOURCE")
-    return folder
+    return _folder("RELATIONAL_DATA_SOURCE", "jsb_chorales")
+
+
+@pytest.fixture(scope="session")
+def planetoid_folder():
+    return _folder("RELATIONAL_PLANETOID_SOURCE", "planetoid")
+
+
+@pytest.fixture(scope="session")
+def molecules_folder():
+    return _folder("RELATIONAL_MOLECULES_SOURCE", "molecules")
 
 
 @pytest.fixture(scope="session")

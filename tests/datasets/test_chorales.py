@@ -154,10 +154,10 @@ def test_a_damaged_set_is_reported_and_not_believed(small_file, tmp_path):
 
 _PREPARE = """
     import os, signal, sys, time
-    from relational.datasets import chorales, jsb_source
+    from relational.datasets import chorales, jsb_source, preparing
     path, cache, digest, what = sys.argv[1:]
     jsb_source._SHA256 = digest
-    publish = chorales._publish
+    publish = preparing.publish
     def killed(made, final):
         os.kill(os.getpid(), signal.SIGKILL)
     def late(made, final):  # Waits until both processes have come this far.
@@ -167,7 +167,7 @@ _PREPARE = """
                 break
             time.sleep(0.01)
         publish(made, final)
-    chorales._publish = {"killed": killed, "late": late}[what]
+    preparing.publish = {"killed": killed, "late": late}[what]
     print(len(chorales.load("jsb", "train", data_source=path, cache=cache)))
 """
 
