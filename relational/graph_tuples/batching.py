@@ -20,6 +20,7 @@ from relational._checks import shown
 from relational.graph_tuples.checking import (
     FEATURES,
     SIDES,
+    array,
     checked,
     library,
     num_rows,
@@ -220,7 +221,7 @@ def _moved(
     dtype = np.result_type(*(index.dtype for index in indices))
     return xp.concatenate(
         [
-            xp.asarray(index, dtype) + xp.asarray(offset, dtype)
+            array(xp, index, dtype) + array(xp, offset, dtype)
             for index, offset in zip(indices, offsets, strict=True)
         ]
     )

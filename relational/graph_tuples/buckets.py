@@ -196,6 +196,7 @@ class Buckets:
         largest = sample[:, :2].max(axis=0)  # Fits alone, whatever was drawn.
         totals[-1] = np.maximum(totals[-1], largest)
         num_graphs = int(sample[:, 2].max()) * batch_size + 1
+        runs = runs_of_least_padding(totals, num_buckets)
         return cls(
             sizes=tuple(
                 Bucket(
@@ -203,7 +204,7 @@ class Buckets:
                     num_edges=_rounded(edges),
                     num_graphs=num_graphs,
                 )
-                for nodes, edges in _cut(totals, num_buckets)
+                for nodes, edges in _tops(totals, runs)
             )
         )
 
@@ -276,27 +277,43 @@ def _totals(sample: _Array, batch_size: int, rng: np.random.Generator) -> _Array
     return np.array(totals[np.argsort(totals.sum(axis=1), kind="stable")])
 
 
-def _cut(totals: _Array, num_buckets: int) -> list[tuple[int, int]]:
-    """Returns the largest nodes and edges of each run of the cheapest cut in K runs.
+def runs_of_least_padding(totals: _Array, num_runs: int) -> list[tuple[int, int]]:
+    """Cuts a sorted list of sizes into at most K runs, each padded to its largest.
 
-    cost[j] of the first j batches in k runs is the least, over the beginning i of the
-    last run, of cost[i] in k - 1 runs + (j - i) * (what the run is padded to).
+    cost[j] of the first j sizes in k runs is the least, over the beginning i of the last
+    run, of cost[i] in k - 1 runs + (j - i) * (what that run is padded to).
+
+    Args:
+        totals: [S, 2], nodes and edges.
+        num_runs: K.
+
+    Returns:
+        Where each run begins and ends, in order. More runs never cost more, so there are
+        min(K, S).
+
+    >>> runs_of_least_padding(np.array([[1, 1], [2, 1], [9, 9]]), 2)
+    [(0, 2), (2, 3)]
     """
-    num_batches = len(totals)
-    padded = np.full((num_batches + 1, num_batches + 1), np.inf)  # [i, j]
-    for i in range(num_batches):
+    size = len(totals)
+    padded = np.full((size + 1, size + 1), np.inf)  # [i, j]
+    for i in range(size):
         tops = np.maximum.accumulate(totals[i:], axis=0).sum(axis=1)
         padded[i, i + 1 :] = tops * np.arange(1, len(tops) + 1)
-    cost = np.full(num_batches + 1, np.inf)
+    cost = np.full(size + 1, np.inf)
     cost[0] = 0
     begins = []
-    for _ in range(min(num_buckets, num_batches)):
+    for _ in range(min(num_runs, size)):
         candidates = cost[:, None] + padded
         begins.append(np.argmin(candidates, axis=0))
         cost = candidates.min(axis=0)
-    end, runs = num_batches, []
+    end, runs = size, []
     for begin in reversed(begins):
-        runs.append(totals[begin[end] : end].max(axis=0))
+        runs.append((int(begin[end]), end))
         end = int(begin[end])
-    tops = np.maximum.accumulate(np.array(runs[::-1]), axis=0)  # Each holds the last.
-    return [(int(nodes), int(edges)) for nodes, edges in tops]
+    return runs[::-1]
+
+
+def _tops(totals: _Array, runs: Sequence[tuple[int, int]]) -> _Array:
+    """Returns what each run is padded to, [K, 2], grown so that each holds the last."""
+    tops = [totals[begin:end].max(axis=0) for begin, end in runs]
+    return np.maximum.accumulate(np.array(tops), axis=0)

@@ -36,9 +36,10 @@ def checked(graph: jraph.GraphsTuple, at: str = "graph") -> jraph.GraphsTuple:
       TypeError, ValueError: if something is wrong; the message names the field.
     """
     try:
+        if isinstance(graph, jraph.GraphsTuple):
+            for field in (*FEATURES, *SIDES):
+                _check_arrays(graph, field)
         check_graphs_tuple(graph)
-        for field in (*FEATURES, *SIDES):
-            _check_arrays(graph, field)
         for side in SIDES:
             _check_side(graph, side)
         graph = graph._replace(**{side: _indices(graph, side) for side in SIDES})
@@ -61,6 +62,13 @@ def library(*values: Any) -> ModuleType:
     """Returns `jax.numpy` if any leaf is an array of JAX, else `numpy`."""
     leaves = jax.tree.leaves(values)
     return jnp if any(isinstance(leaf, jax.Array) for leaf in leaves) else np
+
+
+def array(xp: ModuleType, values: Any, dtype: Any) -> Any:
+    """Returns an array of the library; JAX may hold 64 bits as 32."""
+    if xp is jnp:
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+    return xp.asarray(values, dtype)
 
 
 def num_rows(graph: jraph.GraphsTuple, field: str) -> int:

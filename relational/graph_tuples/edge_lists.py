@@ -65,8 +65,9 @@ def read_edge_list(
     found: dict[str, int] = {}
     ends: list[tuple[int, int]] = []
     values: list[list[float]] = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = _lines(csv.reader(file, delimiter=delimiter, strict=True), path)
+    with path.open("rb") as file:
+        text = _decoded(file, path)
+        lines = _lines(csv.reader(text, delimiter=delimiter, strict=True), path)
         header, rows = _columns(next(lines, (1, [])), path), lines
         wanted = [_column(header, name, path) for name in (sender, receiver, *features)]
         for line, cells in rows:
@@ -95,18 +96,26 @@ def read_edge_list(
     )
 
 
-def _lines(reader: "csv._reader", path: Path) -> Iterator[_Row]:
-    while True:
+def _decoded(lines: Iterable[bytes], path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except (csv.Error, UnicodeDecodeError) as error:
+            # Spreadsheets begin a file with a mark, which belongs to no name.
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
             raise ValueError(
-                f"{path}:{reader.line_num + 1}: this must be CSV in UTF-8; got {error}."
+                f"{path}:{number}: this must be CSV in UTF-8; got {error}."
             ) from None
-        if cells:
-            yield reader.line_num, cells
+
+
+def _lines(reader: "csv._reader", path: Path) -> Iterator[_Row]:
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}:{reader.line_num}: this must be CSV in UTF-8; got {error}."
+        ) from None
 
 
 def _columns(row: _Row, path: Path) -> list[str]:

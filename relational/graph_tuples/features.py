@@ -6,6 +6,7 @@ become one array of float32, int32 or booleans, or an error says which value is 
 Shapes: N rows.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ def narrowed(array: Array, at: Callable[[int], str]) -> Array:
     """
     if array.dtype == np.bool_:
         return array
-    flat = array.reshape(len(array), -1)
+    flat = array.reshape(len(array), math.prod(array.shape[1:]))
     if np.issubdtype(array.dtype, np.floating):
         wrong = np.flatnonzero(np.isnan(flat).any(axis=1))
         if wrong.size:

@@ -17,7 +17,7 @@ import numpy as np
 
 from relational._checks import check_count, shown
 from relational.graph_tuples.batching import batch, refuse_traced, rows_of
-from relational.graph_tuples.checking import checked, library, num_rows
+from relational.graph_tuples.checking import array, checked, library, num_rows
 
 PaddingEdges = Literal["apart", "one node"]
 
@@ -262,11 +262,11 @@ def _dummy(
 
     def zeros(tree: Any, size: int) -> Any:
         return jax.tree.map(
-            lambda leaf: xp.zeros((size, *leaf.shape[1:]), leaf.dtype), tree
+            lambda leaf: array(xp, np.zeros((size, *leaf.shape[1:])), leaf.dtype), tree
         )
 
     def first_of(size: int, like: Any) -> Any:
-        return xp.asarray([size] + [0] * (num_graphs - 1), like.dtype)
+        return array(xp, [size] + [0] * (num_graphs - 1), like.dtype)
 
     senders, receivers = _padding_edges(num_nodes, num_edges, padding_edges)
     return jraph.GraphsTuple(
@@ -308,7 +308,7 @@ def _like(indices: Any, padding: Any, xp: Any) -> Any:
                 f"{padding.size}. Give it empty arrays of integers."
             )
         return None
-    return xp.asarray(padding, indices.dtype)
+    return array(xp, padding, indices.dtype)
 
 
 def _num_real_graphs(graph: jraph.GraphsTuple) -> Any:
