@@ -59,8 +59,10 @@ def batch(graphs: Iterable[jraph.GraphsTuple]) -> jraph.GraphsTuple:
             "`graphs` must hold at least one graph tuple; got none. Their fields say "
             "which the batch has."
         )
+    rows = _row_types(parts[0])
     for i, part in enumerate(parts[1:], start=1):
-        _check_alike(parts[0], part, i)
+        if _row_types(part) != rows:
+            _check_alike(parts[0], part, i)
     xp = library(parts)
     offsets = _offsets(parts)
     return jraph.GraphsTuple(
@@ -156,9 +158,17 @@ def refuse_traced(graph: jraph.GraphsTuple, function: str) -> None:
         )
 
 
+def _row_types(graph: jraph.GraphsTuple) -> Any:
+    """Returns how features are nested, and the shape and type of a row of each."""
+    fields = [getattr(graph, field) for field in (*FEATURES, *SIDES)]
+    leaves, structure = jax.tree.flatten(fields)
+    return structure, [(leaf.shape[1:], leaf.dtype) for leaf in leaves]
+
+
 def _check_alike(first: jraph.GraphsTuple, other: jraph.GraphsTuple, i: int) -> None:
     for field in (*FEATURES, *SIDES):
-        one, two = (jax.tree.structure(getattr(g, field)) for g in (first, other))
+        one: Any = jax.tree.structure(getattr(first, field))
+        two: Any = jax.tree.structure(getattr(other, field))
         if one != two:
             raise ValueError(
                 f"`graphs[{i}].{field}` must be nested as `graphs[0].{field}`, "

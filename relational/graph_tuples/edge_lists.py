@@ -9,6 +9,7 @@ import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jraph
 import numpy as np
@@ -107,7 +108,7 @@ def _decoded(lines: Iterable[bytes], path: Path) -> Iterator[str]:
             ) from None
 
 
-def _lines(reader: "csv._reader", path: Path) -> Iterator[_Row]:
+def _lines(reader: Any, path: Path) -> Iterator[_Row]:
     try:
         for cells in reader:
             if cells:

@@ -5,12 +5,15 @@ Shapes: N nodes.
 
 import dataclasses
 from collections.abc import Hashable, Iterable
+from typing import TypeVar
 
 import jraph
 import numpy as np
 
 from relational._checks import shown
 from relational.graph_tuples.checking import checked
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,13 +64,13 @@ class Named:
         return numbers[name]
 
 
-def numbers_of(names: Iterable[Hashable]) -> dict[Hashable, int]:
+def numbers_of(names: Iterable[Name]) -> dict[Name, int]:
     """Returns the place of each name.
 
     Raises:
       ValueError: if a name comes twice.
     """
-    numbers: dict[Hashable, int] = {}
+    numbers: dict[Name, int] = {}
     for number, name in enumerate(names):
         if name in numbers:
             raise ValueError(

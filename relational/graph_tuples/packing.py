@@ -9,7 +9,7 @@ Shapes: none of its own; see `buckets`.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import jraph
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import grain
 
 Oversize = Refuse | OwnBucket
-Name = Callable[[int, jraph.GraphsTuple], str]
 
 
 class Packed(Iterable[jraph.GraphsTuple]):
