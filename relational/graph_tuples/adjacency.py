@@ -4,6 +4,8 @@ Shapes: N nodes, E edges.
 """
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import Any
 
 import jraph
@@ -11,6 +13,7 @@ import numpy as np
 
 from relational._checks import check_count
 from relational.graph_tuples.checking import checked
+from relational.graph_tuples.sharing import portable, rebuilt
 from relational.topologies import Edges
 
 _Array = np.ndarray[Any, Any]
@@ -82,6 +85,39 @@ dtype=int32))
             receivers=none if graph.receivers is None else graph.receivers,
             num_nodes=int(np.sum(np.asarray(graph.n_node))),
         )
+
+    def save(self, folder: str | os.PathLike[str]) -> "Adjacency":
+        """Writes the three arrays into a folder, and returns them as files in memory.
+
+        Processes share such an adjacency: pickled, it is opened again and not copied.
+
+        >>> import tempfile
+        >>> adjacency = Adjacency.of(senders=[2, 0], receivers=[1, 1], num_nodes=3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(adjacency.save(folder).degrees)
+        [0 2 0]
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for field in dataclasses.fields(self):
+            np.save(Path(folder) / f"{field.name}.npy", getattr(self, field.name))
+        return Adjacency.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> "Adjacency":
+        """Opens the arrays that `save` wrote, without reading them.
+
+        Raises:
+          FileNotFoundError: if they are not there.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        paths = {name: Path(folder).absolute() / f"{name}.npy" for name in names}
+        return cls(
+            **{name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return rebuilt, (Adjacency, portable(fields))
 
     @property
     def num_nodes(self) -> int:

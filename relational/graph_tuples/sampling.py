@@ -19,6 +19,7 @@ from relational._checks import check_array, check_count, is_whole, shown
 from relational.graph_tuples.adjacency import Adjacency
 from relational.graph_tuples.drawing import counted, subsets
 from relational.graph_tuples.padding import pad
+from relational.graph_tuples.sharing import portable, rebuilt
 
 if TYPE_CHECKING:
     import grain
@@ -170,7 +171,9 @@ class NeighbourSampler:
 
         Every epoch goes through the seeds once, in a new order; an epoch's last batch is
         filled up from the next. Batch i is a function of i, so that workers share the
-        work, and a run can be resumed anywhere.
+        work, and a run can be resumed anywhere. Worker processes share the memory as
+        well, of an adjacency that was saved (`Adjacency.save`) and of features that are
+        memory-mapped files.
 
         Args:
           seeds: [M] nodes, such as those with training labels.
@@ -194,6 +197,10 @@ class NeighbourSampler:
         source = grain.MapDataset.source(nodes).seed(shuffle_seed).shuffle()
         batches = source.repeat(_FOR_EVER).batch(self.batch_size)
         return batches.map_with_index(lambda step, batch: self.sample(batch, int(step)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return rebuilt, (NeighbourSampler, portable(fields))
 
     def _most(self) -> tuple[int, int]:
         """Returns the most nodes and edges that a sample can have."""

@@ -246,6 +246,27 @@ def test_the_adjacency_lists_the_in_edges_of_each_node():
     )
 
 
+def test_a_saved_graph_is_pickled_as_the_names_of_its_files(tmp_path):
+    edges = large(num_nodes=5_000, num_edges=50_000)
+    np.save(tmp_path / "features.npy", np.arange(10_000.0).reshape(2, 5_000).T)
+    features = np.load(tmp_path / "features.npy", mmap_mode="r")
+    adjacency = gt.Adjacency.of(**edges).save(tmp_path / "graph")
+    settings = {"fan_outs": (3, 2), "batch_size": 2, "seed": 5}
+    sampler = gt.NeighbourSampler(adjacency=adjacency, nodes=features, **settings)
+    pickled = pickle.dumps(sampler)
+    assert len(pickled) < 4_000
+    sample = sampler.sample([3, 7], 1)
+    assert equal(pickle.loads(pickled).sample([3, 7], 1), sample)
+    in_memory = gt.NeighbourSampler(
+        adjacency=gt.Adjacency.of(**edges), nodes=np.array(features), **settings
+    )
+    assert equal(in_memory.sample([3, 7], 1), sample)
+    # A part of a file cannot be named, and is pickled whole.
+    part = gt.NeighbourSampler(adjacency=adjacency, nodes=features[:, 1:], **settings)
+    again = pickle.loads(pickle.dumps(part)).sample([3, 7], 1)
+    assert equal(again, part.sample([3, 7], 1))
+
+
 def peak_bytes(num_nodes, num_edges):
     sampler = sampler_of(large(num_nodes, num_edges), fan_outs=(10, 5), batch_size=32)
     seeds = np.arange(32)
