@@ -14,9 +14,12 @@ _Array = np.ndarray[Any, Any]
 _FRACTION_BITS = 53  # Of a float64.
 
 
-def counted(seed: int, step: int) -> np.random.Philox:
-    """Returns the source of random bits of a step."""
-    return np.random.Philox(key=np.array([seed, step], np.uint64))
+def counted(seed: int, step: int, *, stream: int = 0) -> np.random.Philox:
+    """Returns the source of random bits of a step; streams are independent."""
+    return np.random.Philox(
+        key=np.array([seed, step], np.uint64),
+        counter=np.array([0, 0, 0, stream], np.uint64),
+    )
 
 
 def subsets(bits: np.random.Philox, sizes: _Array, most: int) -> tuple[_Array, _Array]:

@@ -18,6 +18,7 @@ import numpy as np
 from relational._checks import check_array, check_count, is_whole, shown
 from relational.graph_tuples.adjacency import Adjacency
 from relational.graph_tuples.drawing import counted, subsets
+from relational.graph_tuples.epochs import Epochs
 from relational.graph_tuples.padding import pad
 from relational.graph_tuples.sharing import portable, rebuilt
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 _Array = np.ndarray[Any, Any]
 _MOST = 2**64  # Of seeds and steps: they are the key of the random numbers.
-_MOST_GRAIN_SEED = 2**32
-_FOR_EVER = 2**32  # Epochs.
 _NUM_DUMMY_NODES = 2  # See `pad`.
 
 
@@ -68,7 +67,7 @@ class NeighbourSampler:
       adjacency: the large graph.
       fan_outs: in-edges kept of a node, hop by hop.
       batch_size: B, seeds in a batch.
-      seed: of all drawing, 0 to 2^64 - 1.
+      seed: of all drawing, and of the orders of `dataset`; 0 to 2^64 - 1.
       nodes: None, or a pytree of [N, ...], whose rows become `graph.nodes`; arrays on
         disk (`numpy.memmap`) are read where they are needed.
       edges: likewise [E, ...], in the order of the edges before they were sorted.
@@ -166,7 +165,7 @@ class NeighbourSampler:
             np.concatenate(edges).astype(np.int64),
         )
 
-    def dataset(self, seeds: Any, *, shuffle_seed: int) -> "grain.MapDataset[Sample]":
+    def dataset(self, seeds: Any) -> "grain.MapDataset[Sample]":
         """An endless grain dataset of samples around batches of these seeds.
 
         Every epoch goes through the seeds once, in a new order; an epoch's last batch is
@@ -177,7 +176,6 @@ class NeighbourSampler:
 
         Args:
           seeds: [M] nodes, such as those with training labels.
-          shuffle_seed: of the orders, 0 to 2^32 - 1.
 
         Raises:
           ValueError: if a seed is no node, or there is none.
@@ -185,17 +183,16 @@ class NeighbourSampler:
         >>> ring = np.arange(6)
         >>> adjacency = Adjacency.of(senders=ring, receivers=(ring + 1) % 6, num_nodes=6)
         >>> sampler = NeighbourSampler(adjacency=adjacency, fan_outs=(1,), batch_size=2)
-        >>> sampler.dataset([1, 3, 5], shuffle_seed=0)[0].graph.n_node.tolist()
+        >>> sampler.dataset([1, 3, 5])[0].graph.n_node.tolist()
         [4, 2]
         """
         import grain
 
         nodes = self._nodes_of(seeds)
-        _check_key("shuffle_seed", shuffle_seed, _MOST_GRAIN_SEED)
         if not nodes.size:
             raise ValueError("`seeds` must hold at least one node; got none.")
-        source = grain.MapDataset.source(nodes).seed(shuffle_seed).shuffle()
-        batches = source.repeat(_FOR_EVER).batch(self.batch_size)
+        epochs = Epochs(seeds=nodes, batch_size=self.batch_size, seed=self.seed)
+        batches = grain.MapDataset.source(epochs)
         return batches.map_with_index(lambda step, batch: self.sample(batch, int(step)))
 
     def __reduce__(self) -> tuple[Any, ...]:
