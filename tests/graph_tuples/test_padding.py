@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import jraph
@@ -182,6 +184,36 @@ def test_padding_keeps_types_and_numpy():
         assert leaf.dtype == like.dtype
     on_device = gt.pad(jax.tree.map(jnp.asarray, corner_batch()), **SIZES)
     assert isinstance(on_device.senders, jax.Array)
+
+
+def test_a_network_of_jraph_says_the_same_of_a_padded_batch_as_of_each_graph():
+    def update(*inputs):
+        leaves = [
+            leaf.reshape(len(leaf), math.prod(leaf.shape[1:]))
+            for leaf in jax.tree.leaves(inputs)
+        ]
+        return jnp.tanh(jnp.concatenate(leaves, axis=1).sum(axis=1, keepdims=True))
+
+    network = jraph.GraphNetwork(update, update, update)
+    graphs = [graph._replace(nodes=graph.nodes["x"]) for graph in corner_set()]
+    padded = jax.jit(network)(gt.pad(gt.batch(graphs), **SIZES))
+    for one, found in zip(graphs, gt.unbatch(gt.unpad(padded)), strict=True):
+        expected = network(jax.tree.map(jnp.asarray, one))
+        jax.tree.map(
+            lambda left, right: np.testing.assert_allclose(left, right, atol=1e-6),
+            found,
+            expected,
+        )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.int8, np.bool_])
+def test_features_of_any_type_are_batched_and_padded(dtype):
+    nodes = np.ones((3, 2), dtype)
+    graph = gt.fully_connected([3], nodes=nodes)
+    padded = gt.pad(gt.batch([graph, graph]), num_nodes=9, num_edges=20, num_graphs=4)
+    assert padded.nodes.dtype == dtype
+    assert gt.zero_padding(padded).nodes.dtype == dtype
+    assert_equal(gt.unbatch(gt.unpad(padded))[1], graph)
 
 
 def test_padding_may_fill_exactly():
