@@ -4,6 +4,7 @@ Say who may hear whom (a topology), what one edge says (terms) and how a node li
 (an aggregator); `propagate` computes it in the cheapest order that it knows.
 """
 
+from relational import graph_tuples as graph_tuples
 from relational import lowerings as lowerings
 from relational import orders as orders
 from relational.aggregators import Dropout as Dropout

@@ -24,9 +24,18 @@ PAGES = [
     *sorted((ROOT / "docs").glob("**/*.md")),
     *sorted((ROOT / "demos").glob("*.ipynb")),
 ]
-PUBLIC = ("", ".blocks", ".decoding", ".lowerings", ".models", ".plotting")
+PUBLIC = (
+    "",
+    ".blocks",
+    ".decoding",
+    ".graph_tuples",
+    ".lowerings",
+    ".models",
+    ".plotting",
+)
 HEAVY = (
-    "grain matplotlib music21 optax orbax tensorboardX tensorflow tensorflow_datasets"
+    "grain matplotlib music21 networkx optax orbax tensorboardX tensorflow "
+    "tensorflow_datasets"
 )
 
 
@@ -97,7 +106,9 @@ def test_what_is_exported_is_documented_with_an_example(module, name):
     assert ">>> " in words, f"{module.__name__}.{name} has no example"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/systems.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/graph_tuples.md", "docs/systems.md"]
+)
 def test_the_python_of_a_page_prints_what_it_says(tmp_path, page):
     text = text_of(ROOT / page)
     program = tmp_path / "page.py"
