@@ -11,4 +11,7 @@ from relational.blocks.attention import Attention as Attention
 from relational.blocks.embedding import Embedding as Embedding
 from relational.blocks.embedding import sinusoids as sinusoids
 from relational.blocks.feed_forward import FeedForward as FeedForward
+from relational.blocks.graph_network import GraphNetwork as GraphNetwork
+from relational.blocks.parts import over_topology as over_topology
 from relational.blocks.residual import Residual as Residual
+from relational.blocks.updates import ByName as ByName
