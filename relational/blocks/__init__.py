@@ -30,9 +30,35 @@ from relational.blocks.composition import side_by_side as side_by_side
 from relational.blocks.embedding import Embedding as Embedding
 from relational.blocks.embedding import sinusoids as sinusoids
 from relational.blocks.feed_forward import FeedForward as FeedForward
+from relational.blocks.graph_attention import GraphAttention as GraphAttention
+from relational.blocks.graph_convolution import GraphConvolution as GraphConvolution
+from relational.blocks.graph_convolution import GraphIsomorphism as GraphIsomorphism
+from relational.blocks.graph_convolution import GraphSAGE as GraphSAGE
 from relational.blocks.graph_network import GraphNetwork as GraphNetwork
+from relational.blocks.graph_transformer import EdgeAttention as EdgeAttention
+from relational.blocks.graph_transformer import GraphTransformer as GraphTransformer
+from relational.blocks.non_local import VAIN as VAIN
+from relational.blocks.non_local import NonLocal as NonLocal
 from relational.blocks.parts import over_topology as over_topology
+from relational.blocks.positions_on_graphs import degree_labels as degree_labels
+from relational.blocks.positions_on_graphs import (
+    laplacian_positions as laplacian_positions,
+)
+from relational.blocks.positions_on_graphs import (
+    random_walk_positions as random_walk_positions,
+)
+from relational.blocks.positions_on_graphs import (
+    shortest_path_distances as shortest_path_distances,
+)
+from relational.blocks.principal_aggregation import (
+    PrincipalAggregation as PrincipalAggregation,
+)
 from relational.blocks.recurrent import GatedUpdate as GatedUpdate
 from relational.blocks.recurrent import Recurrent as Recurrent
+from relational.blocks.relational_convolution import (
+    RelationalConvolution as RelationalConvolution,
+)
 from relational.blocks.residual import Residual as Residual
+from relational.blocks.several_sets import PerEdgeSet as PerEdgeSet
+from relational.blocks.several_sets import with_graph_nodes as with_graph_nodes
 from relational.blocks.updates import ByName as ByName

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 import relational as rl
-from relational.blocks.graph_network import Aggregators, Function, GraphNetwork
+from relational.blocks.graph_network import Function, GraphNetwork
 from relational.blocks.recurrent import GatedUpdate
+from relational.blocks.saying import Aggregators
 from relational.blocks.updates import ByName
 from relational.graphs import EDGE
 

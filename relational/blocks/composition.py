@@ -18,7 +18,8 @@ import jraph
 import relational as rl
 from relational._checks import check_count, shown
 from relational.blocks import parts
-from relational.blocks.graph_network import Function, GraphNetwork, with_edges
+from relational.blocks.graph_network import Function, GraphNetwork
+from relational.blocks.saying import with_edges
 from relational.graphs import EDGE
 
 Block = Callable[[Any], Any]
@@ -54,21 +55,24 @@ class Independent(hk.Module):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self.settings = {
-            "update_edge": update_edge,
-            "update_node": update_node,
-            "update_global": update_global,
-            "over": over,
-        }
+        self.update_edge = update_edge
+        self.update_node = update_node
+        self.update_global = update_global
+        self.over = over
 
     def __call__(self, graph: rl.Graph | jraph.GraphsTuple) -> Any:
         """Returns the graph with other features."""
-        inputs = {
-            "edge_inputs": ("edge",),
-            "node_inputs": ("node",),
-            "global_inputs": ("globals",),
-        }
-        return GraphNetwork(**self.settings, **inputs, name="map")(graph)
+        block = GraphNetwork(
+            update_edge=self.update_edge,
+            update_node=self.update_node,
+            update_global=self.update_global,
+            edge_inputs=("edge",),
+            node_inputs=("node",),
+            global_inputs=("globals",),
+            over=self.over,
+            name="map",
+        )
+        return block(graph)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,26 +294,22 @@ def _merged(graphs: Sequence[Any], name: str, merge: Callable[[Any], Any]) -> An
     if not converted:
         raise ValueError(f"`{name}` must be given a graph or more; got none.")
     whole, back = converted[0]
-    flat = [
-        jax.tree_util.tree_flatten_with_path(_features(each)) for each, _ in converted
-    ]
-    for leaves, treedef in flat[1:]:
-        if treedef != flat[0][1]:
+    flat = [jax.tree.flatten_with_path(_features(each)) for each, _ in converted]
+    leaves, treedef = flat[0]
+    for others, other_def in flat[1:]:
+        if str(other_def) != str(treedef):
             raise ValueError(
-                f"`{name}` needs graphs with the same features; got {flat[0][1]} and "
-                f"{treedef}. Set those that one of them lacks, or None in all."
+                f"`{name}` needs graphs with the same features; got {treedef} and "
+                f"{other_def}. Set those that one of them lacks, or None in all."
             )
-        for (path, one), (_, other) in zip(flat[0][0], leaves, strict=True):
-            at = FIELDS[path[0].idx] + jax.tree_util.keystr(path[1:])
-            is_sum = name == "added"
-            ours, theirs = (x.shape if is_sum else x.shape[:-1] for x in (one, other))
-            if ours != theirs:
+        for (path, one), (_, other) in zip(leaves, others, strict=True):
+            kept = None if name == "added" else -1  # Widths may differ side by side.
+            if one.shape[:kept] != other.shape[:kept]:
+                at = FIELDS[path[0].idx] + jax.tree_util.keystr(path[1:])
                 raise ValueError(
                     f"`{name}` needs graphs of one topology; `{at}` is {one.shape} in "
                     f"one and {other.shape} in another."
                 )
-    merged = [
-        merge(list(each))
-        for each in zip(*([x for _, x in f[0]] for f in flat), strict=True)
-    ]
-    return back(_with_features(whole, jax.tree.unflatten(flat[0][1], merged)))
+    each = zip(*([leaf for _, leaf in one] for one, _ in flat), strict=True)
+    merged = [merge(list(same)) for same in each]
+    return back(_with_features(whole, jax.tree.unflatten(treedef, merged)))

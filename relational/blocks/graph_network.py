@@ -8,7 +8,6 @@ Shapes: *lead leading axes of the graph, N nodes, E edges, G graphs of a tuple, 
 """
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ import relational as rl
 from relational._checks import shown
 from relational.aggregators import Aggregator
 from relational.blocks import parts
+from relational.blocks.saying import Aggregators, Kept, Term, at_edges
 from relational.blocks.updates import ByName, Update, check_inputs, check_update
 from relational.graphs import EDGE
 
@@ -28,7 +28,6 @@ EDGE_INPUTS = ("edge", "receiver", "sender", "globals")
 NODE_INPUTS = ("received", "sent", "node", "globals")
 GLOBAL_INPUTS = ("edges", "nodes", "globals")
 
-Aggregators = Aggregator | tuple[Aggregator, ...]
 Function = Callable[..., Any] | ByName | None
 
 
@@ -141,7 +140,7 @@ class GraphNetwork(hk.Module):
         return back(after)
 
     @hk.transparent
-    def _say(self, graph: rl.Graph) -> "Kept | Term | None":
+    def _say(self, graph: rl.Graph) -> Kept | Term | None:
         """Returns what edges say: as they are, updated and kept, or as a term."""
         hears = self.update_node is not None and "received" in self.node_inputs
         tells = self.update_node is not None and "sent" in self.node_inputs
@@ -180,16 +179,16 @@ class GraphNetwork(hk.Module):
     @hk.transparent
     def _updated_edges(self, graph: rl.Graph) -> jax.Array:
         topology, read = parts.listed(graph, self.over), self._read_edges(graph)
-        at_edges = {
+        both_ends = {
             name: value
             if name == "edge"
-            else _at_edges(topology, name, value, graph.batch_axes)
+            else at_edges(topology, name, value, graph.batch_axes)
             for name, value in read.items()
         }
-        return _by_rows(Update(self.update_edge, "update_edge"), at_edges)
+        return _by_rows(Update(self.update_edge, "update_edge"), both_ends)
 
     @hk.transparent
-    def _term(self, graph: rl.Graph) -> "Term":
+    def _term(self, graph: rl.Graph) -> Term:
         read = self._read_edges(graph)
         widths = {name: value.shape[-1] for name, value in read.items()}
         dtype = jnp.result_type(*read.values())
@@ -198,7 +197,7 @@ class GraphNetwork(hk.Module):
 
     @hk.transparent
     def _update_nodes(
-        self, graph: rl.Graph, said: "Kept | Term | None", lowering: Any
+        self, graph: rl.Graph, said: Kept | Term | None, lowering: Any
     ) -> rl.Graph:
         edge_set = graph.edge_set(self.over)
         node_set = edge_set.receivers
@@ -220,7 +219,7 @@ class GraphNetwork(hk.Module):
 
     @hk.transparent
     def _update_globals(
-        self, graph: rl.Graph, said: "Kept | Term | None", lowering: Any
+        self, graph: rl.Graph, said: Kept | Term | None, lowering: Any
     ) -> rl.Graph:
         node_set = graph.edge_set(self.over).receivers
         read = {}
@@ -239,119 +238,6 @@ class GraphNetwork(hk.Module):
         return dataclasses.replace(graph, globals_=updated)
 
 
-class Kept:
-    """What edges say, edge by edge: features [*lead, E, D]."""
-
-    def __init__(self, graph: rl.Graph, over: str, features: jax.Array) -> None:
-        self.graph, self.over, self.features = graph, over, features
-
-    def received(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
-        """Returns what each receiver hears: [*lead, N, D]."""
-        return self._heard(parts.listed(self.graph, self.over), aggregator, lowering)
-
-    def sent(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
-        """Returns what the edges say that begin in each node: [*lead, N, D]."""
-        edge_set = self.graph.edge_set(self.over)
-        if edge_set.senders != edge_set.receivers:
-            raise ValueError(
-                "`node_inputs` may have `sent` where an edge set leads from a node set "
-                f"to itself; got `{edge_set.senders}` and `{edge_set.receivers}`."
-            )
-        return self._heard(parts.listed(self.graph, self.over).T, aggregator, lowering)
-
-    def pooled(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
-        """Returns what each graph hears of its edges: [*lead, D] or [G, D]."""
-        del lowering
-        return parts.pool_edges(self.graph, self.over, self.features, aggregator)
-
-    def in_graph(self, graph: rl.Graph) -> rl.Graph:
-        """Returns a graph with these edges."""
-        return with_edges(graph, self.over, self.features)
-
-    def _heard(self, topology: Any, aggregator: Aggregators, lowering: Any) -> Any:
-        heard = rl.propagate(
-            topology,
-            batch_axes=self.graph.batch_axes,
-            edges=self.features,
-            message=lambda edge: edge,
-            aggregator=aggregator,
-            lowering=lowering,
-        )
-        return parts.joined(heard)
-
-
-class Term:
-    """What edges say, as a function of one edge; `propagate` need not keep it."""
-
-    def __init__(
-        self,
-        graph: rl.Graph,
-        over: str,
-        read: Mapping[str, jax.Array],
-        update: Callable[[Mapping[str, Any]], Any],
-    ) -> None:
-        self.graph, self.over, self.read, self.update = graph, over, read, update
-
-    def received(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
-        """Returns what each receiver hears: [*lead, N, D]."""
-        sides: dict[str, dict[str, jax.Array]] = {}
-        for name, value in self.read.items():
-            sides.setdefault(_SITES[name], {})[name] = value
-        edge_set = self.graph.edge_set(self.over)
-        sites = [site for site in ("receiver", "sender", "edge") if site in sides]
-
-        def say(**sites: Any) -> Any:
-            return self.update({n: sites[_SITES[n]][n] for n in self.read})
-
-        say.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # PEP 362.
-            [inspect.Parameter(at, inspect.Parameter.KEYWORD_ONLY) for at in sites]
-        )
-        topology = parts.within_graphs(self.graph, self.over)
-        if "sender" not in sides:  # The topology must then know how many there are.
-            sides["sender"] = {"none": self._no_features(edge_set.senders)}
-        heard = rl.propagate(
-            topology,
-            batch_axes=self.graph.batch_axes,
-            receivers=sides.get("receiver"),
-            senders=sides["sender"],
-            edges=sides.get("edge"),
-            num_receivers=self.graph.num_nodes(edge_set.receivers),
-            message=say,
-            aggregator=aggregator,
-            lowering=lowering,
-        )
-        return parts.joined(heard)
-
-    def pooled(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
-        """Returns the sum of what all edges say: that of what nodes hear."""
-        assert aggregator == rl.Sum()
-        node_set = self.graph.edge_set(self.over).receivers
-        heard = self.received(aggregator, lowering)
-        return parts.pool_nodes(self.graph, node_set, heard, aggregator)
-
-    def sent(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
-        """Is asked of kept edges only."""
-        raise NotImplementedError
-
-    def _no_features(self, node_set: str) -> jax.Array:
-        lead = jnp.shape(jax.tree.leaves(self.graph.nodes[node_set])[0])
-        return jnp.zeros([*lead[: self.graph.batch_axes + 1], 0])
-
-
-_SITES = {
-    "edge": "edge",
-    "receiver": "receiver",
-    "sender": "sender",
-    "globals": "receiver",
-}
-
-
-def with_edges(graph: rl.Graph, over: str, features: jax.Array) -> rl.Graph:
-    """Returns a graph with other features of an edge set."""
-    edge_set = dataclasses.replace(graph.edge_set(over), features=features)
-    return dataclasses.replace(graph, edges={**graph.edges, over: edge_set})
-
-
 def check_aggregators(name: str, aggregators: Any) -> None:
     """Raises a ValueError unless these are aggregators that need no scores."""
     each = aggregators if isinstance(aggregators, tuple) else (aggregators,)
@@ -365,15 +251,6 @@ def check_aggregators(name: str, aggregators: Any) -> None:
             f"`{name}` must hear no scores, since edges here have none; got "
             f"{shown(aggregators)}. Use an attention block."
         )
-
-
-def _at_edges(topology: rl.Edges, name: str, value: jax.Array, batch_axes: int) -> Any:
-    """Returns the value of one end of each edge: [*lead, E, D]."""
-    if name == "sender":
-        term = {"senders": value, "term": lambda sender: sender}
-    else:
-        term = {"receivers": value, "term": lambda receiver: receiver}
-    return rl.per_edge(topology, batch_axes=batch_axes, **term)
 
 
 def _by_rows(update: Update, read: Mapping[str, jax.Array]) -> jax.Array:

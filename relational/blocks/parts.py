@@ -8,7 +8,7 @@ Shapes: *lead leading axes of the graph, N nodes, E edges, G graphs of a tuple, 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ import numpy as np
 import relational as rl
 from relational._checks import shown
 from relational.graphs import EDGE, NODE
+from relational.relations import Relation
 from relational.topologies import Topology
 
 
@@ -59,7 +60,11 @@ def as_graph(graph: Any) -> tuple[rl.Graph, Callable[[rl.Graph], Any]]:
     return rl.Graph.of(filled), back
 
 
-def over_topology(graph: jraph.GraphsTuple, topology: Topology) -> rl.Graph:
+def over_topology(
+    graph: jraph.GraphsTuple,
+    topology: Topology,
+    relations: Mapping[str, Relation] | None = None,
+) -> rl.Graph:
     """Returns the nodes of a graph tuple with a rule about who may hear whom.
 
     Blocks let nobody hear the nodes of another graph.
@@ -67,6 +72,7 @@ def over_topology(graph: jraph.GraphsTuple, topology: Topology) -> rl.Graph:
     Args:
       graph: nodes, globals and counts are taken; edges are left behind.
       topology: such as `rl.Complete()`; the edge set is called `edge`.
+      relations: labels of its edges, by name.
 
     >>> import jax.numpy as jnp, jraph, relational as rl
     >>> from relational.blocks import over_topology
@@ -78,7 +84,9 @@ def over_topology(graph: jraph.GraphsTuple, topology: Topology) -> rl.Graph:
     """
     bare = graph._replace(edges=None, senders=None, receivers=None)
     whole, _ = as_graph(bare._replace(n_edge=jnp.zeros_like(graph.n_edge)))
-    edge_set = rl.EdgeSet(senders=NODE, receivers=NODE, topology=topology)
+    edge_set = rl.EdgeSet(
+        senders=NODE, receivers=NODE, topology=topology, relations=relations or {}
+    )
     counts = (graph.n_node, graph.n_edge)
     return rl.Graph(
         nodes=whole.nodes,
@@ -169,12 +177,23 @@ def within_graphs(graph: rl.Graph, over: str) -> Topology:
 
 
 def listed(graph: rl.Graph, over: str) -> rl.Edges:
-    """Returns the edges of an edge set one by one, in the order of their features."""
+    """Returns the edges of an edge set one by one, in the order of their features.
+
+    Raises:
+      ValueError: if some of the listed edges do not count, as of `edges & rule`.
+    """
     edge_set, topology = graph.edge_set(over), within_graphs(graph, over)
     counts = (graph.num_nodes(edge_set.receivers), graph.num_nodes(edge_set.senders))
-    if isinstance(topology, rl.Edges):
-        return rl.Edges(topology.senders, topology.receivers, *counts)
-    return rl.Edges(*topology.edges(*counts), *counts)
+    found = topology.listed(*counts)
+    if found is None:
+        return rl.Edges(*topology.edges(*counts), *counts)
+    if found.valid is not None:
+        raise ValueError(
+            f"the edge set `{over}` must list its edges, all of which count, for a "
+            f"block that keeps them; got {topology}. Give the remaining ones to "
+            "`rl.Edges(senders, receivers)`."
+        )
+    return rl.Edges(found.senders, found.receivers, *counts)
 
 
 def spread(graph: rl.Graph, node_set: str, globals_: jax.Array) -> jax.Array:
@@ -220,19 +239,35 @@ def _taken_ids(ids: Any, receivers: Any, counts: tuple[Any, Any]) -> Any:
     return jnp.where(inside, found, num_graphs)
 
 
+def star(graph: rl.Graph, node_set: str) -> Topology:
+    """Returns the edges from the nodes of a set to their graphs."""
+    if graph.counts is None:
+        return rl.Complete()
+    return _star(graph, graph_ids(graph, node_set))
+
+
+def turned(topology: Topology) -> Topology:
+    """Returns the edges the other way round; listed ones stay a list."""
+    if not isinstance(topology, rl.Edges):
+        return topology.T
+    return rl.Edges(topology.receivers, topology.senders, *topology.counts()[::-1])
+
+
+def _star(graph: rl.Graph, ids: Any) -> rl.Edges:
+    """Returns an edge from each row to its graph; known where the ids are."""
+    assert graph.counts is not None
+    num_graphs = int(np.shape(graph.counts[0])[0])
+    return rl.Edges(np.arange(len(ids)), ids, num_graphs, len(ids))
+
+
 def _pool(graph: rl.Graph, features: jax.Array, ids: Any, aggregator: Any) -> jax.Array:
-    """Lets graphs hear the rows of `features`: a star, known where the ids are."""
-    star: Topology = rl.Complete()
-    num_graphs = 1
-    if ids is not None:
-        assert graph.counts is not None
-        num_graphs = int(np.shape(graph.counts[0])[0])
-        star = rl.Edges(np.arange(len(ids)), ids, num_graphs, len(ids))
+    """Lets graphs hear the rows of `features`."""
+    topology: Topology = rl.Complete() if ids is None else _star(graph, ids)
     heard = rl.propagate(
-        star,
+        topology,
         batch_axes=graph.batch_axes,
         senders=features,
-        num_receivers=num_graphs,
+        num_receivers=1 if ids is None else None,
         message=lambda sender: sender,
         aggregator=aggregator,
     )

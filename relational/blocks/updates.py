@@ -51,8 +51,9 @@ class Update(hk.Module):
       name: of the scope, in which the function may make modules.
     """
 
-    def __init__(self, function: Function | ByName, name: str) -> None:
+    def __init__(self, function: Function | ByName | None, name: str) -> None:
         super().__init__(name=name)
+        assert function is not None
         self.function = function
 
     def __call__(self, parts: Mapping[str, jax.Array]) -> jax.Array:

@@ -11,7 +11,7 @@ import pytest
 
 import relational as rl
 from relational import blocks
-from relational.blocks import parts
+from relational.blocks import graph_network, parts
 
 
 def small_graphs(seed=0, edges=3, nodes=2, globals_=4):
@@ -80,9 +80,9 @@ def by_hand(graph):
 
 def every_choice():
     names = {
-        "edge": blocks.graph_network.EDGE_INPUTS,
-        "node": blocks.graph_network.NODE_INPUTS,
-        "global": blocks.graph_network.GLOBAL_INPUTS,
+        "edge": graph_network.EDGE_INPUTS,
+        "node": graph_network.NODE_INPUTS,
+        "global": graph_network.GLOBAL_INPUTS,
     }
     for update, known in names.items():
         for count in range(1, len(known) + 1):
