@@ -150,14 +150,10 @@ TABLE = {
             num_heads=2, head_width=3, kind="gatv2", self_edges=False
         )
     ),
-    "non_local_gaussian": Row(
-        lambda: NonZero(blocks.NonLocal(kind="gaussian", width=4))
-    ),
-    "non_local_embedded": Row(lambda: NonZero(blocks.NonLocal())),
-    "non_local_dot": Row(lambda: NonZero(blocks.NonLocal(kind="dot"))),
-    "non_local_concatenation": Row(
-        lambda: NonZero(blocks.NonLocal(kind="concatenation"))
-    ),
+    "non_local_gaussian": Row(lambda: blocks.NonLocal(kind="gaussian", width=4)),
+    "non_local_embedded": Row(lambda: blocks.NonLocal()),
+    "non_local_dot": Row(lambda: blocks.NonLocal(kind="dot")),
+    "non_local_concatenation": Row(lambda: blocks.NonLocal(kind="concatenation")),
     "vain": Row(
         lambda: blocks.VAIN(
             attend=hk.Linear(2), say=hk.Linear(3), update_node=hk.Linear(4)
@@ -185,19 +181,12 @@ TABLE = {
 }
 
 
-def NonZero(block):
-    """A block as it is; its parameters are drawn anew, so that none is zero."""
-    return block
-
-
 def by_largest(block):
     """Gives a block the place of the largest feature of an edge as its type."""
 
     def run(graph):
-        if isinstance(graph, jraph.GraphsTuple):
-            types = jnp.argmax(graph.edges, -1)
-            return block(graph._replace(edges=types))._replace(edges=graph.edges)
-        raise AssertionError
+        types = jnp.argmax(graph.edges, -1)
+        return block(graph._replace(edges=types))._replace(edges=graph.edges)
 
     return run
 
@@ -207,14 +196,12 @@ def transformed(name):
     block = hk.without_apply_rng(hk.transform(lambda graph: TABLE[name].make()(graph)))
 
     def init(graph):
-        params = block.init(jax.random.key(0), graph)
-        leaves, treedef = jax.tree.flatten(params)
+        shapes = jax.eval_shape(block.init, jax.random.key(0), graph)
         rng = np.random.default_rng(0)
-        drawn = [
-            jnp.asarray(rng.normal(size=leaf.shape) * 0.5, leaf.dtype)
-            for leaf in leaves
-        ]
-        return jax.tree.unflatten(treedef, drawn)
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.5, leaf.dtype),
+            shapes,
+        )
 
     return init, block.apply
 

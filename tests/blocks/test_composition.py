@@ -107,7 +107,7 @@ def test_separate_steps_have_parameters_of_their_own_and_shared_ones_have_one_se
     assert {leaf.shape[0] for leaf in jax.tree.leaves(params)} == {3}
     by_hand = graph
     for step in range(3):
-        prefix = next(iter(params)).split("graph_network")[0]
+        prefix = next(iter(params)).removesuffix("linear")
         own = {
             name.removeprefix(prefix): jax.tree.map(lambda leaf, s=step: leaf[s], layer)
             for name, layer in params.items()

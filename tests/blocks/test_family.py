@@ -313,23 +313,23 @@ def test_biases_of_distances_are_added_to_scores():
 
 
 @pytest.mark.parametrize("name", ["graph_convolution", "gat", "graph_sage"])
-def test_known_edges_get_sparse_products(name):
+def test_known_edges_are_sorted_or_multiplied_as_a_sparse_matrix(name):
     rng = np.random.default_rng(0)
-    senders, receivers = rng.integers(0, 3000, (2, 30_000))
+    senders, receivers = rng.integers(0, 30_000, (2, 300_000))
     graph = rl.Graph(
-        nodes={"node": jax.ShapeDtypeStruct((3000, 32), "float32")},
+        nodes={"node": jax.ShapeDtypeStruct((30_000, 64), "float32")},
         edges={
             "edge": rl.EdgeSet(
                 senders="node",
                 receivers="node",
-                topology=rl.Edges(senders, receivers, 3000),
+                topology=rl.Edges(senders, receivers, 30_000),
             )
         },
     )
     made = {
-        "graph_convolution": lambda: blocks.GraphConvolution(width=32),
-        "gat": lambda: blocks.GraphAttention(num_heads=2, head_width=16),
-        "graph_sage": lambda: blocks.GraphSAGE(width=32),
+        "graph_convolution": lambda: blocks.GraphConvolution(width=64),
+        "gat": lambda: blocks.GraphAttention(num_heads=2, head_width=32),
+        "graph_sage": lambda: blocks.GraphSAGE(width=64),
     }[name]
     found = []
 
@@ -339,7 +339,8 @@ def test_known_edges_get_sparse_products(name):
 
     block = hk.transform(apply)
     jax.eval_shape(block.init, jax.random.key(0), graph.nodes["node"])
-    assert found[0].lowering.name == "sparse"
+    assert found
+    assert {plan.lowering.name for plan in found} <= {"sparse", "slots"}
 
 
 def test_choices_are_named():

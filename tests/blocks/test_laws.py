@@ -1,5 +1,7 @@
 """Every block of the table obeys the laws of graphs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jraph
@@ -13,15 +15,19 @@ from tests.blocks.table import BATCH, TABLE, graph, transformed
 FIELDS = ("nodes", "edges", "globals")
 
 
-@pytest.fixture(scope="module", params=TABLE)
-def case(request):
+@functools.cache
+def compiled_once(name):
     """A block, compiled for one shape; smaller graphs are padded to it."""
-    init, apply = transformed(request.param)
-    params = jax.jit(init)(BATCH)
-    return params, apply, jax.jit(apply)
+    init, apply = transformed(name)
+    return init(BATCH), apply, jax.jit(apply)
 
 
-def padded(given, num_nodes=10, num_edges=12, num_graphs=4):
+@pytest.fixture(params=TABLE)
+def case(request):
+    return compiled_once(request.param)
+
+
+def padded(given, num_nodes=10, num_edges=24, num_graphs=4):
     return jraph.pad_with_graphs(given, num_nodes, num_edges, num_graphs)
 
 
@@ -30,7 +36,7 @@ def assert_close(found, wanted, atol=2e-5):
         one, other = getattr(found, field), getattr(wanted, field)
         assert (one is None) == (other is None)
         if one is not None:
-            np.testing.assert_allclose(one, other, atol=atol, err_msg=field)
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=atol, err_msg=field)
 
 
 def first(given, num_nodes, num_edges, num_graphs):
@@ -93,33 +99,35 @@ def test_gradients_are_finite_with_isolated_nodes_without_edges_and_without_node
     gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
     alone = graph([3], [[]])  # Three isolated nodes.
     nobody = graph([0], [[]])
-    for given in (padded(BATCH), padded(alone), padded(nobody), alone, nobody):
+    for given in (padded(BATCH), padded(alone), padded(nobody), nobody):
         features = {field: getattr(given, field) for field in FIELDS}
         for leaf in jax.tree.leaves(gradient(params, features, given)):
             assert np.isfinite(leaf).all()
 
 
 def test_vmap_is_one_after_another(case):
-    params, apply, _ = case
+    params, apply, compiled = case
     nodes = jnp.stack([BATCH.nodes, 2 * BATCH.nodes])
 
     def run(nodes):
-        return apply(params, BATCH._replace(nodes=nodes)).nodes
+        return apply(params, BATCH._replace(nodes=nodes))
 
-    found = jax.vmap(run)(nodes)
-    np.testing.assert_allclose(found[1], run(nodes[1]), atol=2e-5)
+    found = jax.jit(jax.vmap(run))(nodes)
+    for at in range(2):
+        wanted = compiled(params, padded(BATCH._replace(nodes=nodes[at])))
+        one = jax.tree.map(lambda leaf, at=at: leaf[at], found)
+        assert_close(one, first(wanted, 8, 9, 2))
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if TABLE[name].fits_rules])
 def test_a_rule_is_heard_as_its_edges_would_be(name):
-    init, apply = transformed(name)
-    topology = rl.Band(before=1, after=1)
-    ruled = blocks.over_topology(BATCH, topology)
+    params, apply, compiled = compiled_once(name)
+    ruled = blocks.over_topology(BATCH, rl.Band(before=1, after=1))
     pairs = [
         [(s, r) for r in range(n) for s in range(n) if abs(s - r) <= 1] for n in (5, 3)
     ]
     listed = graph([5, 3], pairs)._replace(nodes=BATCH.nodes, globals=BATCH.globals)
-    params = init(listed)
-    found, wanted = apply(params, ruled), apply(params, listed)
-    np.testing.assert_allclose(found.nodes["node"], wanted.nodes, atol=2e-5)
-    np.testing.assert_allclose(found.globals_, wanted.globals, atol=2e-5)
+    found = jax.jit(lambda params: apply(params, ruled))(params)
+    wanted = compiled(params, padded(listed))
+    np.testing.assert_allclose(found.nodes["node"], wanted.nodes[:8], atol=2e-5)
+    np.testing.assert_allclose(found.globals_, wanted.globals[:2], atol=2e-5)

@@ -89,8 +89,8 @@ def test_blocks_lead_from_one_node_set_to_another(make):
         return make("writes")(graph.with_features("author", features)).nodes["paper"]
 
     block = hk.without_apply_rng(hk.transform(apply))
-    params = block.init(jax.random.key(0), graph.nodes["author"])
-    slope = jax.jacobian(lambda x: block.apply(params, x))(graph.nodes["author"])
+    params = jax.jit(block.init)(jax.random.key(0), graph.nodes["author"])
+    slope = jax.jit(jax.jacobian(block.apply, argnums=1))(params, graph.nodes["author"])
     heard = np.abs(np.asarray(slope)).sum((1, 3)) > 0
     assert slope.shape[:2] == (3, 6)
     assert heard.tolist() == [[True, True], [False, False], [False, True]]
@@ -151,26 +151,38 @@ def test_graphs_of_a_batch_are_nodes_too():
     assert block.apply(params, None, whole).features("graph").shape == (2, 1, 6)
 
 
-def test_mistakes_with_several_sets_are_named():
-    graph = papers()
+def too_wide():
+    def widen(graph):
+        return graph.with_features("paper", jnp.ones([3, 7]))
 
-    def apply(*args, **kwargs):
-        block = hk.transform(lambda graph: blocks.PerEdgeSet(*args, **kwargs)(graph))
-        return block.apply({}, None, graph)
+    return blocks.Sequential([total("writes"), widen])
 
-    with pytest.raises(ValueError, match="`blocks` must be a mapping of edge sets"):
-        apply({})
-    with pytest.raises(ValueError, match="`updates` has `author`, to which none of"):
-        apply({"cites": total("cites")}, updates={"author": lambda x: x})
-    wide = blocks.Sequential(
-        [total("writes"), lambda g: g.with_features("paper", jnp.ones([3, 7]))]
-    )
-    with pytest.raises(
-        ValueError, match=r"needs results of one width for the node set"
-    ):
-        apply({"cites": total("cites"), "writes": wide})
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: blocks.PerEdgeSet({}), "`blocks` must be a mapping of edge sets"),
+        (
+            lambda: blocks.PerEdgeSet(
+                {"cites": total("cites")}, updates={"author": lambda x: x}
+            ),
+            "`updates` has `author`, to which none of the edge sets leads: cites",
+        ),
+        (
+            lambda: blocks.PerEdgeSet({"cites": total("cites"), "writes": too_wide()}),
+            r"needs results of one width for the node set `paper`; got \[4, 7\]",
+        ),
+    ],
+)
+def test_mistakes_with_several_sets_are_named(make, words):
+    block = hk.transform(lambda graph: make()(graph))
+    with pytest.raises(ValueError, match=words):
+        block.apply({}, None, papers())
+
+
+def test_a_node_set_for_graphs_needs_a_new_name():
     with pytest.raises(ValueError, match="`node_set` must be a new name; got `paper`"):
-        blocks.with_graph_nodes(graph, node_set="paper")
+        blocks.with_graph_nodes(papers(), node_set="paper")
 
 
 def test_what_needs_one_node_set_says_so():
