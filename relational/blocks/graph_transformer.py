@@ -121,8 +121,11 @@ class EdgeAttention(hk.Module):
             topology = parts.listed(whole, self.over)
         relations = {}
         for name in self.biases:
-            relations[name] = self._bias_rows(name, edge_set, whole.batch_axes)
+            relation = headed(self._relation(name, edge_set), whole, edge_set)
+            relations[name] = self._bias_rows(name, relation, whole.batch_axes)
             score.append(_bias_term(name))
+            if isinstance(relation, rl.Difference):
+                add_attribute(sides, relation.attribute, whole, edge_set)
         heard = rl.propagate(
             topology,
             batch_axes=whole.batch_axes + 1,
@@ -146,8 +149,7 @@ class EdgeAttention(hk.Module):
         width = self.num_heads * self.head_width
         return split_heads(dense(value, width, name, with_bias), self.num_heads)
 
-    @hk.transparent
-    def _bias_rows(self, name: str, edge_set: rl.EdgeSet, batch_axes: int) -> Rows:
+    def _relation(self, name: str, edge_set: rl.EdgeSet) -> Any:
         if name not in edge_set.relations:
             names = ", ".join(edge_set.relations) or "none"
             raise ValueError(
@@ -160,10 +162,36 @@ class EdgeAttention(hk.Module):
                 f"the relation `{name}` must be bounded to have biases; got {relation}. "
                 "Give it `clip` or `limit`."
             )
+        return relation
+
+    @hk.transparent
+    def _bias_rows(self, name: str, relation: Any, batch_axes: int) -> Rows:
         shape = (self.num_heads, relation.num_labels)
         table = hk.get_parameter(f"bias_{name}", shape, jnp.float32, jnp.zeros)
         ones = (1,) * batch_axes
         return relation.rows(bias=table.reshape(shape[0], *ones, shape[1]))
+
+
+def headed(relation: Any, graph: rl.Graph, edge_set: rl.EdgeSet) -> Any:
+    """Returns a relation whose labels, if each graph has its own, are for all heads."""
+    if not isinstance(relation, rl.Labels):
+        return relation
+    shape = jnp.shape(relation.labels)
+    sides = (graph.num_nodes(edge_set.receivers), graph.num_nodes(edge_set.senders))
+    own_axes = len(shape) - (2 if shape[-2:] == sides else 1)
+    if not own_axes:
+        return relation  # All graphs share them.
+    return rl.Labels(relation.labels[None], relation.count)
+
+
+def add_attribute(
+    sides: dict[str, Any], name: str, graph: rl.Graph, edge_set: rl.EdgeSet
+) -> None:
+    """Adds an attribute that a relation reads to both ends: [1, *lead, N]."""
+    for side in ("receivers", "senders"):
+        attributes = graph.attributes(getattr(edge_set, side))
+        if name in attributes:
+            sides[side][name] = jnp.expand_dims(attributes[name], 0)
 
 
 def _bias_term(relation: str) -> Any:
