@@ -61,4 +61,5 @@ from relational.blocks.relational_convolution import (
 from relational.blocks.residual import Residual as Residual
 from relational.blocks.several_sets import PerEdgeSet as PerEdgeSet
 from relational.blocks.several_sets import with_graph_nodes as with_graph_nodes
+from relational.blocks.split_updates import SplitMLP as SplitMLP
 from relational.blocks.updates import ByName as ByName

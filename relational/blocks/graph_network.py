@@ -21,6 +21,7 @@ from relational._checks import shown
 from relational.aggregators import Aggregator
 from relational.blocks import parts
 from relational.blocks.saying import Aggregators, Kept, Term, at_edges
+from relational.blocks.split_updates import SplitMLP
 from relational.blocks.updates import ByName, Update, check_inputs, check_update
 from relational.graphs import EDGE
 
@@ -39,7 +40,7 @@ class GraphNetwork(hk.Module):
         u'   = phi_u(rho({e'_k}), rho({v'_i}), u)                `update_global`
 
     An update is a function of rows [rows, D] -> [rows, D'], such as `hk.nets.MLP`, on
-    its inputs side by side, or a `ByName`; None leaves what was there. Inputs that are
+    its inputs side by side, or a `ByName` or `SplitMLP`; None leaves what was there. Inputs that are
     not named need not exist.
 
     Args:
@@ -177,22 +178,34 @@ class GraphNetwork(hk.Module):
         return read
 
     @hk.transparent
+    def _edge_update(self, graph: rl.Graph) -> tuple[dict[str, jax.Array], Function]:
+        """Returns what the edge update reads, and the rest of it: a function of that.
+
+        The first layer of a `SplitMLP` is applied to each part where it lives.
+        """
+        read, split = self._read_edges(graph), self.update_edge
+        if not isinstance(split, SplitMLP):
+            return read, split
+        return split.project(read), ByName(lambda **at: split.finish([*at.values()]))
+
+    @hk.transparent
     def _updated_edges(self, graph: rl.Graph) -> jax.Array:
-        topology, read = parts.listed(graph, self.over), self._read_edges(graph)
+        read, function = self._edge_update(graph)
+        topology = parts.listed(graph, self.over)
         both_ends = {
             name: value
             if name == "edge"
             else at_edges(topology, name, value, graph.batch_axes)
             for name, value in read.items()
         }
-        return _by_rows(Update(self.update_edge, "update_edge"), both_ends)
+        return _by_rows(Update(function, "update_edge"), both_ends)
 
     @hk.transparent
     def _term(self, graph: rl.Graph) -> Term:
-        read = self._read_edges(graph)
+        read, function = self._edge_update(graph)
         widths = {name: value.shape[-1] for name, value in read.items()}
         dtype = jnp.result_type(*read.values())
-        update = Update(self.update_edge, "update_edge").purely(widths, dtype)
+        update = Update(function, "update_edge").purely(widths, dtype)
         return Term(graph, self.over, read, update)
 
     @hk.transparent

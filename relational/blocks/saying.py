@@ -108,10 +108,6 @@ class Term:
         heard = self.received(aggregator, lowering)
         return parts.pool_nodes(self.graph, node_set, heard, aggregator)
 
-    def sent(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
-        """Is asked of kept edges only."""
-        raise NotImplementedError
-
     def _no_features(self, node_set: str) -> jax.Array:
         lead = jnp.shape(jax.tree.leaves(self.graph.nodes[node_set])[0])
         return jnp.zeros([*lead[: self.graph.batch_axes + 1], 0])

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from relational._checks import shown
+from relational.blocks.split_updates import SplitMLP
 
 Function = Callable[..., Any]
 
@@ -47,7 +48,7 @@ class Update(hk.Module):
     """A function of some parts of a graph, within the scope of its block.
 
     Args:
-      function: of [rows, D], the parts side by side; or a `ByName`.
+      function: of [rows, D], the parts side by side; or a `ByName`, or a `SplitMLP`.
       name: of the scope, in which the function may make modules.
     """
 
@@ -60,6 +61,8 @@ class Update(hk.Module):
         """Returns [rows, D'] for parts [rows, D]."""
         if isinstance(self.function, ByName):
             result = self.function.function(**parts)
+        elif isinstance(self.function, SplitMLP):
+            result = self.function(parts)
         else:
             result = self.function(jnp.concatenate(list(parts.values()), -1))
         (rows, *_), shape = next(iter(parts.values())).shape, jnp.shape(result)

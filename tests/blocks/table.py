@@ -108,6 +108,14 @@ TABLE = {
             keeps_edges=False,
         )
     ),
+    "graph_network_of_split_terms": Row(
+        lambda: blocks.GraphNetwork(
+            update_edge=blocks.SplitMLP([6, 4]),
+            update_node=blocks.SplitMLP([6]),
+            edge_inputs=("receiver", "sender", "globals"),
+            keeps_edges=False,
+        )
+    ),
     "graph_network_that_sends": Row(
         lambda: blocks.GraphNetwork(
             **updates(),

@@ -291,6 +291,58 @@ def test_parameters_are_the_same_whether_edges_are_kept_or_not(keeps_edges):
     )
 
 
+@pytest.mark.parametrize("keeps_edges", [True, False])
+def test_a_split_network_is_one_of_its_parts_side_by_side(keeps_edges):
+    sizes, norm = [8, 5], hk.LayerNorm
+
+    def split():
+        return {
+            "update_edge": blocks.SplitMLP(
+                sizes, activate_final=True, then=norm(-1, True, True), name="one"
+            ),
+            "update_node": blocks.SplitMLP(sizes, name="two"),
+        }
+
+    def whole():
+        return {
+            "update_edge": hk.Sequential(
+                [
+                    hk.nets.MLP(sizes, activate_final=True, name="one"),
+                    norm(-1, True, True),
+                ]
+            ),
+            "update_node": hk.nets.MLP(sizes, name="two"),
+        }
+
+    def make(updates):
+        return hk.transform(
+            lambda graph: blocks.GraphNetwork(keeps_edges=keeps_edges, **updates())(
+                graph
+            )
+        )
+
+    graph = small_graphs()
+    params = make(split).init(jax.random.key(0), graph)
+    inputs = {
+        "one": ["edge", "receiver", "sender", "globals"],
+        "two": ["received", "node", "globals"],
+    }
+    same = {"layer_norm": params["layer_norm"]}
+    for name, read in inputs.items():
+        first = [params[name][f"w_{part}"] for part in read]
+        same[f"{name}/~/linear_0"] = {
+            "w": jnp.concatenate(first),
+            "b": params[name]["b"],
+        }
+        same[f"{name}/~/linear_1"] = params[f"{name}/~/linear_1"]
+    shapes = jax.eval_shape(make(whole).init, jax.random.key(0), graph)
+    assert jax.tree.map(jnp.shape, same) == jax.tree.map(jnp.shape, shapes)
+    found = jax.jit(make(split).apply)(params, None, graph)
+    wanted = jax.jit(make(whole).apply)(same, None, graph)
+    np.testing.assert_allclose(found.nodes, wanted.nodes, atol=2e-5)
+    np.testing.assert_allclose(found.edges, wanted.edges, atol=2e-5)
+
+
 def test_a_batch_of_graphs_with_one_topology():
     rng = np.random.default_rng(0)
     nodes, globals_ = rng.normal(size=(2, 5, 2)), rng.normal(size=(2, 4))
