@@ -21,6 +21,7 @@ import jraph
 
 import relational as rl
 from relational._checks import check_count, shown
+from relational.blocks.heads import all_heads, all_heads_labelled
 from relational.relations import Relation, Rows
 from relational.topologies import Topology
 
@@ -127,7 +128,7 @@ class Attention(hk.Module):
         if dropout_rate:
             dropout = rl.Dropout(dropout_rate, hk.next_rng_key())
         heard = rl.propagate(
-            graph.edge_set(self.over).topology,
+            all_heads(graph.edge_set(self.over).topology),
             batch_axes=graph.batch_axes + 1,
             dropout=dropout,
             lowering=lowering,
@@ -246,7 +247,7 @@ class Attention(hk.Module):
         relations = {}
         for name in dict.fromkeys((*self.score, *self.message)):
             if name != CONTENT:
-                relations[name] = self._rows(name, edge_set, key_width, rank)
+                relations[name] = self._rows(name, graph, key_width)
         needed = {
             rows.relation.attribute
             for rows in relations.values()
@@ -292,7 +293,12 @@ class Attention(hk.Module):
         return jnp.moveaxis(split, -2, -3)  # [*lead, H, N, K]
 
     @hk.transparent
-    def _rows(self, name: str, edge_set: rl.EdgeSet, width: int, rank: int) -> Rows:
+    def _rows(self, name: str, graph: rl.Graph, width: int) -> Rows:
+        edge_set, rank = graph.edge_set(self.over), graph.batch_axes
+        num_nodes = (
+            graph.num_nodes(edge_set.receivers),
+            graph.num_nodes(edge_set.senders),
+        )
         if name not in edge_set.relations:
             names = ", ".join(edge_set.relations) or "none"
             raise ValueError(
@@ -300,6 +306,7 @@ class Attention(hk.Module):
                 f"{names}; got `{name}`."
             )
         relation = narrowed(edge_set.relations[name], edge_set.topology)
+        relation = all_heads_labelled(relation, num_nodes)
         num_labels = relation.num_labels
         if num_labels is None:
             raise ValueError(
@@ -367,7 +374,7 @@ def _weights(graph: rl.Graph, edge_set: rl.EdgeSet, said: Said) -> jax.Array:
     num_receivers = graph.num_nodes(edge_set.receivers)
     num_senders = graph.num_nodes(edge_set.senders)
     scores = rl.per_edge(
-        edge_set.topology,
+        all_heads(edge_set.topology),
         said.terms["score"],
         relations=said.terms["relations"],
         batch_axes=graph.batch_axes + 1,

@@ -1,5 +1,6 @@
 """Blocks obey their papers' formulas and the laws of every block."""
 
+import dataclasses
 import math
 
 import haiku as hk
@@ -208,3 +209,32 @@ def test_embedding_scales_rows_and_reads_out_with_the_same_table():
     table = params["embedding"]["table"]
     np.testing.assert_allclose(rows[0], math.sqrt(4) * table[tokens[0]], atol=1e-6)
     np.testing.assert_allclose(logits[0], rows[0] @ table.T, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda ids: {"topology": rl.Causal() & rl.SameSegment(ids // 3)},
+        lambda ids: {"topology": rl.Complete() & rl.Lengths(senders=ids[..., 1])},
+        lambda ids: {
+            "topology": rl.Edges(ids, (ids + 1) % 7, num_receivers=7, num_senders=7)
+        },
+        lambda ids: {
+            "label": rl.Labels((ids[..., None] + ids[..., None, :]) % 5, count=5)
+        },
+    ],
+    ids=["segments", "lengths", "edges", "labels"],
+)
+def test_what_each_example_has_of_its_own_is_not_taken_for_heads(own):
+    ids = np.random.default_rng(0).permuted(np.tile(np.arange(7), (2, 1)), axis=1)
+    has_label = "label" in own(ids)
+    block = attention(num_heads=2, score=["content", *["label"] * has_label])
+    whole = graph(**own(ids))
+    params = block.init(jax.random.key(1), whole)
+    found = block.apply(params, None, whole).features("word")
+    for at in range(2):  # As many examples as heads.
+        alone = graph(**own(ids[at]))
+        nodes = jax.tree.map(lambda leaf, at=at: leaf[at : at + 1], whole.nodes)
+        alone = dataclasses.replace(alone, nodes=nodes)
+        wanted = block.apply(params, None, alone).features("word")
+        np.testing.assert_allclose(found[at], wanted[0], atol=1e-5)

@@ -191,7 +191,7 @@ TO_JAX = {
         {"is_causal": True, "local_window_size": 2},
     ),
     "lengths": (
-        rl.Complete() & rl.Lengths(senders=LENGTHS[:, None]),
+        rl.Complete() & rl.Lengths(senders=LENGTHS),
         {"key_value_seq_lengths": LENGTHS},
     ),
     "mask": (rl.Edges(*np.nonzero(MASK)[::-1], 9), {"mask": MASK[None, None]}),
@@ -267,7 +267,7 @@ def test_attention_to_another_node_set_is_that_of_haiku(with_bias):
             "cross": rl.EdgeSet(
                 senders="memory",
                 receivers="word",
-                topology=rl.Complete() & rl.Lengths(senders=LENGTHS[:, None]),
+                topology=rl.Complete() & rl.Lengths(senders=LENGTHS),
             )
         },
         batch_axes=1,
@@ -319,3 +319,60 @@ def test_alibi_in_four_lines():
         for i in range(9):
             wanted = softmax(scores[i, : i + 1]) @ np.asarray(value[head, : i + 1])
             np.testing.assert_allclose(found[head, i], wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize("topology", [rl.Complete(), rl.Causal()], ids=str)
+@pytest.mark.parametrize(
+    "lowering",
+    [
+        rl.lowerings.Edges(),
+        rl.lowerings.Dense(),
+        rl.lowerings.Tiles(block=4),
+        rl.lowerings.Tiles(block=4, senders=5, graphs=2),
+    ],
+    ids=str,
+)
+def test_deberta_content_to_position_and_position_to_content(lowering, topology):
+    # He et al. 2021, equation 4: the key is asked by its own offset to the receiver,
+    # delta(j, i), where content to position looks up delta(i, j).
+    length, span = 9, 3
+    query, key, value = draw(*[(2, length, 4)] * 3)
+    from_position, to_position = draw((2, 2 * span + 1, 4), (2, 2 * span + 1, 4))
+
+    def attend(query, key, value, from_position, to_position):
+        return rl.propagate(
+            topology,
+            batch_axes=1,
+            receivers={"query": query},
+            senders={"key": key, "value": value},
+            relations={
+                "offset": rl.Offset(clip=span).rows(
+                    key=to_position, query=from_position
+                )
+            },
+            score=[
+                lambda receiver, sender: rl.dot(receiver.query, sender.key),
+                lambda receiver, offset: rl.dot(receiver.query, offset.key),
+                lambda sender, offset: rl.dot(sender.key, offset.query),
+            ],
+            message=lambda sender: sender.value,
+            aggregator=rl.Softmax(),
+            lowering=lowering,
+        )
+
+    def by_hand(query, key, value, from_position, to_position):
+        place = np.arange(length)
+        label = np.clip(place[None] - place[:, None], -span, span) + span
+        scores = jnp.einsum("hik,hjk->hij", query, key)
+        scores += jnp.einsum("hik,hijk->hij", query, to_position[:, label])
+        scores += jnp.einsum("hjk,hijk->hij", key, from_position[:, label])
+        mask = topology.mask(length, length)
+        weights = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf))
+        return jnp.einsum("hij,hjk->hik", weights, value)
+
+    arrays = [jnp.asarray(x) for x in (query, key, value, from_position, to_position)]
+    wanted, pull = jax.vjp(by_hand, *arrays)
+    found, pull_found = jax.vjp(attend, *arrays)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    for one, other in zip(pull_found(value), pull(value), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
