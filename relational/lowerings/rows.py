@@ -74,6 +74,7 @@ def best_cut(
     *,
     num_graphs: int,
     most_senders: int,
+    numbers: float,
 ) -> tuple[int, int]:
     """Returns how many receivers a tile takes, and how many graphs a step may take.
 
@@ -85,17 +86,19 @@ def best_cut(
       topology, num_receivers, num_senders: what is cut.
       num_graphs: how many graphs there are to share a step.
       most_senders: what a tile takes at most; longer rows are several.
+      numbers: how many numbers a tile holds of each pair: 1, or a vector's.
     """
     sizes = [size for size in _BLOCKS if size < 2 * num_receivers] or _BLOCKS[:1]
     found = {}
+    most_pairs = int(_TILE_ELEMENTS / max(1, numbers))
     for block in sizes:
         length = _mean_length(topology, num_receivers, num_senders, block)
         pairs = min(block, num_receivers) * max(1, min(length, most_senders))
-        graphs = int(max(1, min(num_graphs, _TILE_ELEMENTS // pairs)))
+        graphs = int(max(1, min(num_graphs, most_pairs // pairs)))
         rows = -(-num_receivers // block)
         work = rows * (length * (min(block, num_receivers) + _PAIRS_A_SENDER))
         found[block, graphs] = work + rows * (_PAIRS_A_ROW + _PAIRS_A_STEP / graphs)
-        if pairs > _TILE_ELEMENTS and len(found) > 1:
+        if pairs > most_pairs and len(found) > 1:
             del found[block, graphs]
     return min(found, key=lambda cut: found[cut])
 

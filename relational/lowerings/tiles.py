@@ -102,14 +102,16 @@ class Tiles:
         is_cpu = jax.default_backend() == "cpu"
         sizes = problem.num_receivers, problem.num_senders
         graphs = problem.num_graphs if is_cpu else 1
-        block, most = best_cut(
-            problem.topology, *sizes, num_graphs=graphs, most_senders=self.senders
+        best, most = best_cut(
+            problem.topology,
+            *sizes,
+            num_graphs=graphs,
+            most_senders=self.senders,
+            numbers=costs.tile_work(problem, 1)["stored"],
         )
-        if self.block is not None:
-            length = max(1, most * block // self.block)  # As large a tile.
-            block, most = self.block, length
-        most = most if is_cpu else math.inf
-        return block, self.graphs or most
+        block = self.block or best
+        as_large = max(1, most * best // block)
+        return block, self.graphs or (as_large if is_cpu else math.inf)
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
         """Returns one result an aggregator, each [*lead, R, ...]."""
@@ -154,7 +156,7 @@ def _forward(
     def one(led: Operands) -> list[tuple[Any, Any]]:
         return _sums(work, led._replace(shared=shared))
 
-    led = operands._replace(shared=None)  # type: ignore[arg-type]  # Has no such axes.
+    led = operands._replace(shared=None)
     state = work.groups.map(one, led)
     return _finish(work.problem, state), (moving, fixed, state)
 

@@ -191,7 +191,7 @@ TO_JAX = {
         {"is_causal": True, "local_window_size": 2},
     ),
     "lengths": (
-        rl.Complete() & rl.Lengths(senders=LENGTHS),
+        rl.Complete() & rl.Lengths(senders=LENGTHS[:, None]),
         {"key_value_seq_lengths": LENGTHS},
     ),
     "mask": (rl.Edges(*np.nonzero(MASK)[::-1], 9), {"mask": MASK[None, None]}),
