@@ -124,7 +124,13 @@ def _spec_of(run: Path) -> "specs.Spec":
             f"RUN must be the folder of a run, with a `spec.yaml`; got `{run}`. "
             "`relational train` makes one."
         )
-    return specs.load(path)
+    spec = specs.load(path)
+    if isinstance(spec.model, specs.ModelSpec):
+        return spec
+    raise ValueError(
+        f"RUN must be a run whose model makes sequences; `{run}` has `{spec.name}`, a "
+        "graph network, which answers. `relational evaluate` says how well."
+    )
 
 
 def _table(written: "list[Files]", composed: "Composed") -> "rich.table.Table":

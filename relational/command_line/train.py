@@ -10,7 +10,7 @@ from relational.command_line.spec import SetOption
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     from relational import specs
-    from relational.models.tasks import Chorales
+    from relational.models.tasks import AnyData
 
 DataOption = Annotated[
     Path | None,
@@ -63,7 +63,7 @@ def train(
     typer.echo(f"Next: relational evaluate {folder}")
 
 
-def _baselines(spec: "specs.Spec", data: "Chorales") -> dict[str, float]:
+def _baselines(spec: "specs.Spec", data: "AnyData") -> dict[str, float]:
     """Returns losses to compare with, for the data sets that have any."""
     from relational import datasets
     from relational.specs import ChoralesSpec
