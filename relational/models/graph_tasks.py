@@ -130,7 +130,8 @@ class Answers:
     def judged(self, evaluation: Evaluation) -> Mapping[str, str]:
         """Returns the shares of nodes and edges that are right, and of graphs solved."""
         shares = {
-            name: f"{100 * value:.2f} %" for name, value in evaluation.measures.items()
+            name: f"{100 * evaluation.measures[name]:.2f} %"
+            for name in ("nodes right", "edges right", "graphs solved")
         }
         return {**shares, "nats/graph": f"{evaluation.loss:.4f}", **_graphs(evaluation)}
 

@@ -125,7 +125,9 @@ def _forms(name: str, fields: JsonSchemaValue, kind: type) -> list[JsonSchemaVal
         "required": [name],
         "additionalProperties": False,
     }
-    if any(field.is_required() for field in fields_of(kind).values()):
+    extra = kind.__pydantic_config__.get("json_schema_extra")  # type: ignore[attr-defined]
+    has_example = isinstance(extra, dict)  # Its name alone says too little.
+    if has_example or any(field.is_required() for field in fields_of(kind).values()):
         return [long]
     return [description | {"const": name}, long]
 
