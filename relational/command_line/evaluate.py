@@ -1,6 +1,6 @@
 """`relational evaluate`: to measure the model of a run on a split of its data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,9 +55,10 @@ def evaluate(
             "Note: these are not the data that the run was trained on.", err=True
         )
     precision = spec.training.precision
+    chosen: Sequence[str] = splits or getattr(data, "splits", ["validation"])  # type: ignore[arg-type]
     found = [
         training.evaluate(task, loaded.params, data, split, precision=precision)
-        for split in splits or getattr(data, "splits", ("validation",))
+        for split in chosen
     ]
     rows = [training.judged(task, each) for each in found]
     names = [each.split for each in found]

@@ -192,7 +192,7 @@ def _of_graphs(spec: "specs.Spec", batch: int | None, length: int | None) -> _As
         )
     if batch is not None:
         spec = specs.override(spec, [f"training.batch_size={batch}"])
-    built: Any = models.build(spec.model)  # type: ignore[call-overload]  # No tokens.
+    built: Any = models.build(spec.model)
     arrays = typical_batch(spec)
     num_nodes, num_edges = (
         arrays[name].shape[1] for name in ("nodes.features", "senders")

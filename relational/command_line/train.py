@@ -1,7 +1,7 @@
 """`relational train`: to train the model of a spec, or to go on where it stopped."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,6 +70,7 @@ def _baselines(spec: "specs.Spec", data: "AnyData") -> dict[str, float]:
 
     if not isinstance(spec.data, ChoralesSpec):
         return {}
-    probability = datasets.repeat_probability(data.pieces("train"))
-    repeat = datasets.repeat_loss(data.pieces("validation"), probability)
+    pieces: Any = data
+    probability = datasets.repeat_probability(pieces.pieces("train"))
+    repeat = datasets.repeat_loss(pieces.pieces("validation"), probability)
     return {"uniform": datasets.uniform_loss(), "repeat the last chord": repeat}

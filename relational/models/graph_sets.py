@@ -81,7 +81,7 @@ class Generated:
 
         spec = self.spec
         sizes = spec.masses if isinstance(spec, specs.SpringsSpec) else spec.nodes
-        common = {
+        common: dict[str, Any] = {
             "seed": HELD_OUT[split] if isinstance(split, str) else split,
             "num_graphs": count,
         }

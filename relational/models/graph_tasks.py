@@ -77,7 +77,7 @@ class GraphTask:
             self.aim.outcome(graph, batch)
             for graph in (outputs if is_training else outputs[-1:])
         ]
-        loss = sum(each.loss for each in found) / len(found)
+        loss = functools.reduce(jnp.add, [each.loss for each in found]) / len(found)
         return dataclasses.replace(
             last,
             loss=loss[None],
@@ -104,7 +104,8 @@ class Answers:
     def outcome(self, graph: jraph.GraphsTuple, batch: Batch) -> Outcome:
         """Returns the loss of each graph."""
         is_real = graph_tuples.graph_mask(graph)
-        loss, num_wrong, measures = jnp.zeros(len(graph.n_node)), 0, {}
+        loss = num_wrong = jnp.zeros(len(graph.n_node))
+        measures = {}
         for part, counts, ids in (
             ("nodes", graph.n_node, graph_tuples.node_graph_ids(graph)),
             ("edges", graph.n_edge, graph_tuples.edge_graph_ids(graph)),

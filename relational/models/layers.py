@@ -138,7 +138,7 @@ def mlp_of(spec: specs.MLPSpec | None) -> Function | None:
 
 def _updates(
     spec: specs.IndependentSpec | specs.GraphNetworkSpec,
-) -> dict[str, Function | None]:
+) -> dict[str, Any]:
     return {
         "update_edge": mlp_of(spec.edges or spec.update),
         "update_node": mlp_of(spec.nodes or spec.update),
@@ -431,7 +431,7 @@ def _(
 
 @layer_of.register
 def _(spec: specs.LinearSpec, name: str, place: Place, *, is_training: bool) -> Layer:
-    def linear(width: int | None) -> hk.Linear | None:
+    def linear(width: int | None) -> Function | None:
         return None if width is None else lambda rows: hk.Linear(width)(rows)
 
     return blocks.Independent(

@@ -117,7 +117,7 @@ def data_claims(spec: "Spec") -> Iterator[Claim]:
     elif is_network:
         yield from network_claims(spec)
     else:
-        yield from _attribute_claims(spec)
+        yield from _attribute_claims(spec.model)  # type: ignore[arg-type]  # Of tokens.
 
 
 def network_claims(spec: "Spec") -> Iterator[Claim]:
@@ -147,10 +147,10 @@ def _module_names(spec: Any) -> Iterator[str]:
                 yield from _module_names(part)
 
 
-def _attribute_claims(spec: "Spec") -> Iterator[Claim]:
+def _attribute_claims(model: "ModelSpec") -> Iterator[Claim]:
     """Yields the attributes that a model of tokens has and the chorales have not."""
     known = tuple(_ATTRIBUTES)
-    for set_name, node in spec.model.nodes.items():
+    for set_name, node in model.nodes.items():
         for name, size in node.embed.items():
             place = (*_NODES, set_name, "embed", name)
             yield from _known(name, "attribute of chorales", place, known)
@@ -160,7 +160,7 @@ def _attribute_claims(spec: "Spec") -> Iterator[Claim]:
                     message=f"must be the number of values of `{name}`, at least "
                     f"{_ATTRIBUTES[name]}; got {size}.",
                 )
-    for set_name, edge_set in spec.model.edges.items():
+    for set_name, edge_set in model.edges.items():
         for name, relation in edge_set.relations.items():
             if isinstance(relation, DifferenceSpec):
                 yield from _known(
