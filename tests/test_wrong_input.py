@@ -596,7 +596,10 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: models.build(specs.load("demo")),
-        "`spec` must be a `ModelSpec`; got a Spec. Give its `.model`.",
+        (
+            "`spec` must be a `ModelSpec`, a `StackSpec` or an `EncodeProcessDecodeSpec`; "
+            "got a Spec. Give its `.model`."
+        ),
     ),
     (
         lambda: named.topology_of("causal"),

@@ -45,9 +45,11 @@ def demo(
     console = Console()
     spec = _spec(folder, steps)
     task, data = tasks.from_spec(spec)
-    if not datasets.is_prepared(spec.data.source):
+    assert isinstance(task, tasks.NextToken)
+    assert isinstance(data, tasks.Chorales)
+    if not datasets.is_prepared(data.spec.source):
         console.print(
-            f"Preparing the chorales of {spec.data.source}: this takes half a minute, "
+            f"Preparing the chorales of {data.spec.source}: this takes half a minute, "
             "once."
         )
     baselines = _baselines(data)

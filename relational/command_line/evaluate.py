@@ -1,5 +1,6 @@
 """`relational evaluate`: to measure the model of a run on a split of its data."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ from relational.command_line.train import DataOption
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     import rich.table
 
-    from relational.training import Evaluation, Which
+    from relational.training import Which
 
 
 def evaluate(
@@ -20,7 +21,8 @@ def evaluate(
         typer.Option(
             "--split",
             metavar="SPLIT",
-            help="train, validation (the default) or test. Can be repeated.",
+            help="Such as validation or test; by default those that the data are judged "
+            "by. Can be repeated.",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -33,7 +35,7 @@ def evaluate(
     ] = "best",
     data_source: DataOption = None,
 ) -> None:
-    """Print the negative log-likelihood per token, with its standard error."""
+    """Print what the model is judged by, such as nats per token or an accuracy."""
     from rich.console import Console
 
     from relational import specs, training
@@ -53,11 +55,14 @@ def evaluate(
             "Note: these are not the data that the run was trained on.", err=True
         )
     precision = spec.training.precision
+    chosen: Sequence[str] = splits or getattr(data, "splits", ["validation"])  # type: ignore[arg-type]
     found = [
         training.evaluate(task, loaded.params, data, split, precision=precision)
-        for split in splits or ["validation"]
+        for split in chosen
     ]
-    Console().print(_table(found, loaded.position.step))
+    rows = [training.judged(task, each) for each in found]
+    names = [each.split for each in found]
+    Console().print(_table(names, rows, loaded.position.step))
 
 
 def _which(text: str) -> "Which":
@@ -73,20 +78,15 @@ def _which(text: str) -> "Which":
     )
 
 
-def _table(found: "list[Evaluation]", step: int) -> "rich.table.Table":
+def _table(
+    splits: list[str], rows: "list[Mapping[str, str]]", step: int
+) -> "rich.table.Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("split", style="bold")
-    for name in ("nats/token", "standard error", "tokens", "pieces", "checkpoint step"):
+    for name in (*rows[0], "checkpoint step"):
         table.add_column(name, justify="right")
-    for row in found:
-        table.add_row(
-            row.split,
-            f"{row.loss:.4f}",
-            f"{row.standard_error:.4f}",
-            f"{row.tokens:,}".replace(",", " "),
-            str(row.pieces),
-            str(step),
-        )
+    for split, row in zip(splits, rows, strict=True):
+        table.add_row(split, *row.values(), str(step))
     return table

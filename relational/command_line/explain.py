@@ -1,7 +1,9 @@
 """`relational explain`: to see what a model costs, before anything is computed."""
 
+import dataclasses
 import os
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +27,7 @@ def explain(
         typer.Option(
             "--batch",
             metavar="N",
-            help="Sequences in a batch; by default those of the training.",
+            help="Sequences or graphs in a batch; by default those of the training.",
             show_default=False,
         ),
     ] = None,
@@ -69,40 +71,38 @@ def explain(
     from relational import specs
 
     loaded = specs.override(specs.load(spec), settings or [])
-    batch = loaded.training.batch_size if batch is None else batch
-    length = loaded.data.window if length is None else length
     for name, value in (("batch", batch), ("length", length)):
-        if not 1 <= value <= _MOST:
+        if value is not None and not 1 <= value <= _MOST:
             raise ValueError(f"--{name} must be 1 to {_MOST}; got {value}.")
     if not 0 < budget <= _MOST_SECONDS:
         raise ValueError(
             f"--budget must be above 0 and at most {_MOST_SECONDS}; got {budget}."
         )
     _check_picture(picture)
-    explanation, num_parameters = _explained(
-        loaded.model, batch, length, budget if is_measured else None
-    )
+    if isinstance(loaded.model, specs.ModelSpec):
+        asked = _of_tokens(loaded, batch, length)
+    else:
+        asked = _of_graphs(loaded, batch, length)
+    explanation, num_parameters = _explained(asked, budget if is_measured else None)
     if picture is not None:
         _draw(explanation, picture)
-    edges = _edge_sets(loaded.model)
     if is_json:
         import json
 
         facts = {
             "spec": loaded.name,
-            "batch": batch,
-            "length": length,
+            **asked.sizes,
             "parameters": num_parameters,
-            "edge_sets": edges,
+            "edge_sets": asked.edges,
             **explanation.as_dict(),
         }
         typer.echo(json.dumps(facts, indent=2))
         return
     typer.echo(
         f"{loaded.name}: {num_parameters:,} parameters; one forward pass over "
-        f"{batch} x {length:,} nodes\n"
+        f"{asked.words}\n"
     )
-    for name, topology in edges.items():
+    for name, topology in asked.edges.items():
         typer.echo(f"edges `{name}`: {topology}")
     typer.echo()
     _show(explanation)
@@ -145,28 +145,91 @@ def _draw(explanation: "rl.Explanation", path: pathlib.Path) -> None:
     tile_maps(*explanation.plans).savefig(path)
 
 
-def _explained(
-    model: "specs.ModelSpec", batch: int, length: int, budget: float | None
-) -> "tuple[rl.Explanation, int]":
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A forward pass of a model, in shapes."""
+
+    sizes: dict[str, int]
+    words: str
+    edges: dict[str, str]
+    init: Callable[[Any], Any]
+    example: Any
+    """From which parameters are made; they do not depend on how many nodes there are."""
+    forward: Callable[[Any, Any], Any]
+    inputs: Any
+
+
+def _of_tokens(spec: "specs.Spec", batch: int | None, length: int | None) -> _Asked:
+    """Returns a pass over sequences of tokens."""
+    from relational import models
+
+    model: Any = spec.model
+    data: Any = spec.data
+    batch = batch or spec.training.batch_size
+    length = length or int(data.window)
+    built = models.build(model)
+    return _Asked(
+        sizes={"batch": batch, "length": length},
+        words=f"{batch} x {length:,} nodes",
+        edges=_edge_sets(model),
+        init=lambda inputs: built.init(_key(), inputs),
+        example=_inputs(model, 1, 1),
+        forward=lambda p, inputs: built.apply(p, None, inputs, is_training=False),
+        inputs=_inputs(model, batch, length),
+    )
+
+
+def _of_graphs(spec: "specs.Spec", batch: int | None, length: int | None) -> _Asked:
+    """Returns a pass over a typical batch of graphs."""
+    from relational import models, specs
+    from relational.models.graph_batches import graph_of
+    from relational.models.typical import typical_batch
+
+    if length is not None:
+        raise ValueError(
+            f"--length counts the nodes of a sequence, and `{spec.name}` reads graphs. "
+            "Leave it out; --batch counts graphs."
+        )
+    if batch is not None:
+        spec = specs.override(spec, [f"training.batch_size={batch}"])
+    built: Any = models.build(spec.model)
+    arrays = typical_batch(spec)
+    num_nodes, num_edges = (
+        arrays[name].shape[1] for name in ("nodes.features", "senders")
+    )
+    size = spec.training.batch_size
+    return _Asked(
+        sizes={"batch": size, "nodes": num_nodes, "edges": num_edges},
+        words=f"{size:,} graph{'s' * (size > 1)}, padded to {num_nodes:,} nodes and "
+        f"{num_edges:,} edges",
+        edges={"edge": "those of the graphs, given with each batch"},
+        init=lambda arrays: built.init(_key(), graph_of(arrays)),
+        example=arrays,
+        forward=lambda p, arrays: built.apply(
+            p, None, graph_of(arrays), is_training=False
+        ),
+        inputs=arrays,
+    )
+
+
+def _key() -> Any:
+    import jax
+
+    return jax.random.key(0)
+
+
+def _explained(asked: _Asked, budget: float | None) -> "tuple[rl.Explanation, int]":
     """Returns the plans of one forward pass, from shapes alone unless measured."""
     import jax
 
     import relational as rl
-    from relational import models
 
-    built = models.build(model)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    # Parameters do not depend on how many nodes there are.
-    params = jax.eval_shape(built.init, key, _inputs(model, 1, 1))
-
-    def forward(params: Any, inputs: Any) -> Any:
-        return built.apply(params, None, inputs, is_training=False)
-
+    params = jax.eval_shape(asked.init, asked.example)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    arguments = params, _inputs(model, batch, length)
+    arguments = params, asked.inputs
     if budget is None:
-        return rl.explain(forward, *arguments), num_parameters
-    found = rl.explain(forward, *arguments, measure=True, budget=budget)
+        return rl.explain(asked.forward, *arguments), num_parameters
+    found = rl.explain(asked.forward, *arguments, measure=True, budget=budget)
     return found, num_parameters
 
 

@@ -1,7 +1,7 @@
 """`relational generate`: chorales from a trained model, as MIDI and as pictures."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -76,7 +76,7 @@ def generate(
 
     how = decoding.Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     _check(bars, count, is_audible)
-    spec = _spec_of(run)
+    spec: Any = _spec_of(run)
     pitch = None if prime is None else datasets.read_midi(prime)
     loaded = training.load(run)
     composed = decoding.compose(
@@ -124,7 +124,13 @@ def _spec_of(run: Path) -> "specs.Spec":
             f"RUN must be the folder of a run, with a `spec.yaml`; got `{run}`. "
             "`relational train` makes one."
         )
-    return specs.load(path)
+    spec = specs.load(path)
+    if isinstance(spec.model, specs.ModelSpec):
+        return spec
+    raise ValueError(
+        f"RUN must be a run whose model makes sequences; `{run}` has `{spec.name}`, a "
+        "graph network, which answers. `relational evaluate` says how well."
+    )
 
 
 def _table(written: "list[Files]", composed: "Composed") -> "rich.table.Table":

@@ -1,7 +1,7 @@
 """`relational train`: to train the model of a spec, or to go on where it stopped."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +10,7 @@ from relational.command_line.spec import SetOption
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     from relational import specs
-    from relational.models.tasks import Chorales
+    from relational.models.tasks import AnyData
 
 DataOption = Annotated[
     Path | None,
@@ -63,13 +63,14 @@ def train(
     typer.echo(f"Next: relational evaluate {folder}")
 
 
-def _baselines(spec: "specs.Spec", data: "Chorales") -> dict[str, float]:
+def _baselines(spec: "specs.Spec", data: "AnyData") -> dict[str, float]:
     """Returns losses to compare with, for the data sets that have any."""
     from relational import datasets
     from relational.specs import ChoralesSpec
 
     if not isinstance(spec.data, ChoralesSpec):
         return {}
-    probability = datasets.repeat_probability(data.pieces("train"))
-    repeat = datasets.repeat_loss(data.pieces("validation"), probability)
+    pieces: Any = data
+    probability = datasets.repeat_probability(pieces.pieces("train"))
+    repeat = datasets.repeat_loss(pieces.pieces("validation"), probability)
     return {"uniform": datasets.uniform_loss(), "repeat the last chord": repeat}

@@ -220,15 +220,25 @@ class Buckets:
         fitting = (b for b in self.sizes if b.holds(num_nodes, num_edges, num_graphs))
         return next(fitting, None)
 
-    def collate(self, graphs: Sequence[jraph.GraphsTuple]) -> jraph.GraphsTuple:
+    def collate(
+        self,
+        graphs: Sequence[jraph.GraphsTuple],
+        *,
+        oversize: Refuse | OwnBucket = Refuse(),  # Without state.
+    ) -> jraph.GraphsTuple:
         """Batches graphs and pads them to the smallest bucket that holds them all.
 
         This is the `batch_fn` of grain's `dataset.batch`, where batches are of one number
         of graphs and stay randomly accessible. Packing (`pack`) instead closes a batch
         that would not fit.
 
+        Args:
+          graphs: one batch.
+          oversize: what to do with a batch that no bucket holds: `Refuse()`, or
+            `OwnBucket()` for a larger shape.
+
         Raises:
-          ValueError: if no bucket holds them.
+          ValueError: if no bucket holds them, and none is made.
 
         >>> from relational.graph_tuples import fully_connected
         >>> buckets = Buckets(sizes=(Bucket(num_nodes=8, num_edges=16, num_graphs=3),))
@@ -238,11 +248,14 @@ class Buckets:
         together = batch(graphs)
         sizes = size_of(together)
         bucket = self.bucket_of(*sizes)
+        if bucket is None and isinstance(oversize, OwnBucket):
+            bucket = oversize.bucket(self.largest, *sizes)
         if bucket is None:
             raise ValueError(
                 f"`graphs` must fit the largest bucket, {self.largest}, of which "
                 f"{NUM_DUMMY_NODES} nodes and a graph are padding; got {_words(*sizes)}. "
-                "Fit buckets to a larger sample, batch fewer graphs, or use `pack`."
+                "Fit buckets to a larger sample, batch fewer graphs, pass "
+                "`oversize=OwnBucket()`, or use `pack`."
             )
         return bucket.pad(together)
 

@@ -7,7 +7,8 @@ if (
 
 """Arrangements of blocks, built from specs."""
 
+from relational.models.building import build as build
 from relational.models.graph_model import Model as Model
-from relational.models.graph_model import build as build
 from relational.models.named import relation_of as relation_of
 from relational.models.named import topology_of as topology_of
+from relational.models.network import Network as Network

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 
 import relational as rl
 from relational import blocks, specs
-from relational._checks import shown
 from relational.blocks.residual import dropout, norm
 from relational.models.named import relation_of, topology_of
 
@@ -61,8 +60,8 @@ class Model:
     weights: Callable[..., tuple[jax.Array, ...]]
 
 
-def build(spec: specs.ModelSpec) -> Model:
-    """Returns the model of a spec.
+def build_model(spec: specs.ModelSpec) -> Model:
+    """Returns the model of tokens of a spec.
 
     >>> import jax, jax.numpy as jnp
     >>> from relational import models, specs
@@ -73,10 +72,6 @@ def build(spec: specs.ModelSpec) -> Model:
     >>> jax.eval_shape(lambda: model.apply(params, None, inputs, is_training=False)).shape
     (2, 8, 48)
     """
-
-    if not isinstance(spec, specs.ModelSpec):
-        whole = " Give its `.model`." if isinstance(spec, specs.Spec) else ""
-        raise TypeError(f"`spec` must be a `ModelSpec`; got {shown(spec)}.{whole}")
 
     def methods() -> tuple[Callable[..., Any], tuple[Callable[..., Any], ...]]:
         module = _GraphModel(spec)

@@ -18,7 +18,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational import specs
-from relational.models.graph_model import Inputs, Model, build
+from relational.models.citations import CitationData
+from relational.models.graph_batches import graph_of
+from relational.models.graph_data import GraphData
+from relational.models.graph_model import Inputs, Model, build_model
+from relational.models.graph_sets import Generated, MoleculeSet
+from relational.models.graph_tasks import (
+    Answers,
+    GraphNumber,
+    GraphTask,
+    NodeClasses,
+    NodeVectors,
+)
+from relational.models.typical import typical_batch
+from relational.specs.data import DATA_SETS
 from relational.training.tasks import Batch, Batches, Outcome, Params
 
 _ATTRIBUTES = ("voice", "beat", "onset", "pitch")
@@ -67,7 +80,7 @@ class NextToken:
 
 @functools.lru_cache(maxsize=32)
 def _model(spec: specs.ModelSpec) -> Model:
-    return build(spec)
+    return build_model(spec)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +134,13 @@ def _pieces(source: Any, split: Any, data_source: str | None) -> Any:
     return chorales.load(source, split, data_source=data_source)
 
 
+AnyTask = NextToken | GraphTask
+AnyData = Chorales | GraphData | CitationData
+
+
 def from_spec(
     spec: specs.Spec, *, data_source: str | os.PathLike[str] | None = None
-) -> tuple[NextToken, Chorales]:
+) -> tuple[AnyTask, AnyData]:
     """Returns the task and the data of a spec.
 
     Args:
@@ -131,26 +148,93 @@ def from_spec(
       data_source: a file or folder to read instead of the data set's address.
 
     Raises:
-      ValueError: if the data cannot feed the model; all reasons, each with its path.
+      ValueError: if the data cannot feed the model, or the model does not give what they
+        ask for; all reasons, each with its path.
     """
-    _check_fed(spec)
     source = None if data_source is None else os.fspath(data_source)
-    data = Chorales(spec.data, spec.training.batch_size, source)
-    return NextToken(spec.model), data
+    batch_size = spec.training.batch_size
+    model, data = spec.model, spec.data
+    if isinstance(model, specs.ModelSpec):
+        assert isinstance(data, specs.ChoralesSpec)
+        _check_fed(model)
+        return NextToken(model), Chorales(data, batch_size, source)
+    _check_given(spec)
+    if isinstance(data, specs.PlanetoidSpec):
+        return GraphTask(model, NodeClasses()), CitationData(data, source)
+    # Batches of one step are stacked, and so must have one shape.
+    buckets = {"num_buckets": 1} if spec.training.accumulate > 1 else {}
+    if isinstance(data, specs.MoleculesSpec):
+        known = MoleculeSet(data, source)
+        aim = GraphNumber(std=known.std, unit=known.unit)
+        return GraphTask(model, aim), GraphData(known, batch_size, **buckets)
+    assert not isinstance(data, specs.ChoralesSpec)
+    answers = NodeVectors("m/s") if isinstance(data, specs.SpringsSpec) else Answers()
+    return GraphTask(model, answers), GraphData(Generated(data), batch_size, **buckets)
 
 
-def _check_fed(spec: specs.Spec) -> None:
+def _check_given(spec: specs.Spec) -> None:
+    """Refuses a network that does not give what the data ask for."""
+    assert not isinstance(spec.model, specs.ModelSpec)
+    model = spec.model
+    if isinstance(model, specs.EncodeProcessDecodeSpec):  # One step says all.
+        process = dataclasses.replace(model.process, steps=1)
+        model = dataclasses.replace(model, process=process)
+    task, batch = GraphTask(model, NodeClasses()), typical_batch(spec)
+
+    def last(key: jax.Array, batch: Batch) -> Any:
+        graph, network = graph_of(batch), task.network
+        params = network.init(key, graph)
+        return network.apply(params, None, graph, is_training=False)[-1]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    found = jax.eval_shape(last, key, batch)
+    name = _data_name(spec.data)
+    problems = []
+    for part, width in _asked_of(spec.data).items():
+        shape = getattr(getattr(found, part), "shape", (0,))
+        if shape[-1] != width:
+            problems.append(
+                f"{_last_layers(spec.model)}: must give {part} of width {width}, which "
+                f"`{name}` asks for; they have {shape[-1]}. Add a layer such as "
+                f"`linear: {{{part}: {width}}}` at the end."
+            )
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _asked_of(data: Any) -> dict[str, int]:
+    """Returns the widths of what is read from the graph that a network gives."""
+    if isinstance(data, specs.PlanetoidSpec):
+        from relational.datasets import planetoid
+
+        return {"nodes": planetoid.SIZES[data.name].num_classes}
+    if isinstance(data, specs.MoleculesSpec):
+        return {"globals": 1}
+    if isinstance(data, specs.SpringsSpec):
+        return {"nodes": 2}
+    return {"nodes": 2, "edges": 2}
+
+
+def _data_name(data: Any) -> str:
+    return next(name for name, kind in DATA_SETS.items() if type(data) is kind)
+
+
+def _last_layers(model: specs.NetworkSpec) -> str:
+    return "model.layers" if isinstance(model, specs.StackSpec) else "model.decode"
+
+
+def _check_fed(model: specs.ModelSpec) -> None:
     """Refuses a model that asks for nodes, or for rows, that the data do not have."""
     from relational.datasets import serialisation as chorale
 
-    read_out = spec.model.read_out.node
+    read_out = model.read_out.node
     problems = [
         f"model.nodes.{name}: the chorales have one node set, which is read out "
         f"(`{read_out}`); nothing fills another. Remove it."
-        for name in spec.model.nodes
+        for name in model.nodes
         if name != read_out
     ]
-    node = spec.model.nodes[read_out]
+    node = model.nodes[read_out]
     counts = {
         "vocabulary": (node.vocabulary, chorale.VOCABULARY_SIZE),
         "embed.voice": (node.embed.get("voice"), chorale.NUM_VOICES),

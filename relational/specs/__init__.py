@@ -4,6 +4,50 @@ from relational.specs.changes import difference as difference
 from relational.specs.changes import override as override
 from relational.specs.data import ChoralesSpec as ChoralesSpec
 from relational.specs.data import DataSpec as DataSpec
+from relational.specs.graph_attentions import EdgeAttentionSpec as EdgeAttentionSpec
+from relational.specs.graph_attentions import GraphAttentionSpec as GraphAttentionSpec
+from relational.specs.graph_attentions import (
+    GraphTransformerSpec as GraphTransformerSpec,
+)
+from relational.specs.graph_attentions import NonLocalSpec as NonLocalSpec
+from relational.specs.graph_attentions import VAINSpec as VAINSpec
+from relational.specs.graph_blocks import CommNetSpec as CommNetSpec
+from relational.specs.graph_blocks import DeepSetsSpec as DeepSetsSpec
+from relational.specs.graph_blocks import GatedGraphNetworkSpec as GatedGraphNetworkSpec
+from relational.specs.graph_blocks import GraphNetworkSpec as GraphNetworkSpec
+from relational.specs.graph_blocks import IndependentSpec as IndependentSpec
+from relational.specs.graph_blocks import (
+    InteractionNetworkSpec as InteractionNetworkSpec,
+)
+from relational.specs.graph_blocks import MessagePassingSpec as MessagePassingSpec
+from relational.specs.graph_blocks import RelationNetworkSpec as RelationNetworkSpec
+from relational.specs.graph_convolutions import (
+    GraphConvolutionSpec as GraphConvolutionSpec,
+)
+from relational.specs.graph_convolutions import (
+    GraphIsomorphismSpec as GraphIsomorphismSpec,
+)
+from relational.specs.graph_convolutions import GraphSAGESpec as GraphSAGESpec
+from relational.specs.graph_convolutions import (
+    PrincipalAggregationSpec as PrincipalAggregationSpec,
+)
+from relational.specs.graph_convolutions import (
+    RelationalConvolutionSpec as RelationalConvolutionSpec,
+)
+from relational.specs.graph_data import MoleculesSpec as MoleculesSpec
+from relational.specs.graph_data import PlanetoidSpec as PlanetoidSpec
+from relational.specs.graph_data import ShortestPathSpec as ShortestPathSpec
+from relational.specs.graph_data import SortingSpec as SortingSpec
+from relational.specs.graph_data import SpringsSpec as SpringsSpec
+from relational.specs.layers import ActivationSpec as ActivationSpec
+from relational.specs.layers import DropoutSpec as DropoutSpec
+from relational.specs.layers import LayerNormSpec as LayerNormSpec
+from relational.specs.layers import LayerSpec as LayerSpec
+from relational.specs.layers import LinearSpec as LinearSpec
+from relational.specs.layers import OverSpec as OverSpec
+from relational.specs.layers import PoolSpec as PoolSpec
+from relational.specs.layers import RepeatSpec as RepeatSpec
+from relational.specs.layers import ResidualSpec as ResidualSpec
 from relational.specs.model import AttentionSpec as AttentionSpec
 from relational.specs.model import BlockSpec as BlockSpec
 from relational.specs.model import EdgeSetSpec as EdgeSetSpec
@@ -11,6 +55,10 @@ from relational.specs.model import FeedForwardSpec as FeedForwardSpec
 from relational.specs.model import ModelSpec as ModelSpec
 from relational.specs.model import NodeSpec as NodeSpec
 from relational.specs.model import ReadOutSpec as ReadOutSpec
+from relational.specs.network import EncodeProcessDecodeSpec as EncodeProcessDecodeSpec
+from relational.specs.network import NetworkSpec as NetworkSpec
+from relational.specs.network import ProcessSpec as ProcessSpec
+from relational.specs.network import StackSpec as StackSpec
 from relational.specs.positions import NoPositionsSpec as NoPositionsSpec
 from relational.specs.positions import PositionsSpec as PositionsSpec
 from relational.specs.positions import SinusoidSpec as SinusoidSpec
@@ -28,6 +76,7 @@ from relational.specs.schema import schema as schema
 from relational.specs.shipped import load as load
 from relational.specs.shipped import names as names
 from relational.specs.shipped import save as save
+from relational.specs.spec import AnyModelSpec as AnyModelSpec
 from relational.specs.spec import Spec as Spec
 from relational.specs.topology import AndSpec as AndSpec
 from relational.specs.topology import BandSpec as BandSpec
@@ -44,4 +93,5 @@ from relational.specs.training import AdamWSpec as AdamWSpec
 from relational.specs.training import MuonSpec as MuonSpec
 from relational.specs.training import OptimizerSpec as OptimizerSpec
 from relational.specs.training import TrainingSpec as TrainingSpec
+from relational.specs.updates import MLPSpec as MLPSpec
 from relational.specs.writer import dumps as dumps

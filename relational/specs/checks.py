@@ -8,10 +8,14 @@ import dataclasses
 import keyword
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationInfo
 
+from relational.specs.data import ChoralesSpec
+from relational.specs.graph_data import PlanetoidSpec
+from relational.specs.layers import LAYERS, module_name
+from relational.specs.network import EncodeProcessDecodeSpec, StackSpec
 from relational.specs.positions import SinusoidSpec
 from relational.specs.problems import (
     Place,
@@ -43,6 +47,8 @@ _ATTRIBUTES = {"voice": 4, "beat": 1, "onset": 1, "pitch": 1}
 """The node attributes of chorales; the number of values that each has at the least."""
 
 
+_NETWORKS = (StackSpec, EncodeProcessDecodeSpec)
+
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
 _BLOCKS: Place = ("model", "blocks")
@@ -73,7 +79,8 @@ def refuse(claims: Iterable[Claim], info: ValidationInfo) -> None:
 
 def spec_claims(spec: "Spec") -> Iterator[Claim]:
     """Yields all that is wrong with a spec."""
-    yield from model_claims(spec.model)
+    if not isinstance(spec.model, _NETWORKS):
+        yield from model_claims(spec.model)
     yield from data_claims(spec)
     yield from training_claims(spec.training)
 
@@ -94,9 +101,56 @@ def model_claims(model: "ModelSpec") -> Iterator[Claim]:
 
 
 def data_claims(spec: "Spec") -> Iterator[Claim]:
-    """Yields what the model asks of the data and the data does not have."""
+    """Yields what the parts of a spec ask of each other and do not have."""
+    is_network = isinstance(spec.model, _NETWORKS)
+    if is_network == isinstance(spec.data, ChoralesSpec):
+        given = "sequences of tokens" if is_network else "graphs"
+        asked = "`nodes`, `edges` and `blocks`"
+        if not is_network:
+            asked = "`layers`, or with `encode`, `process` and `decode`"
+        yield Claim(
+            place=("data",),
+            message=f"must be what the model reads; got {given}, which only a model with "
+            f"{asked} reads. Change one of the two.",
+            rests_on=(("model",),),
+        )
+    elif is_network:
+        yield from network_claims(spec)
+    else:
+        yield from _attribute_claims(spec.model)  # type: ignore[arg-type]  # Of tokens.
+
+
+def network_claims(spec: "Spec") -> Iterator[Claim]:
+    """Yields what the training of a graph network asks and the rest does not have."""
+    training, place = spec.training, ("training", "optimizer", "adam", "l2_within")
+    if isinstance(spec.data, PlanetoidSpec) and training.batch_size != 1:
+        yield Claim(
+            place=("training", "batch_size"),
+            message=f"must be 1, since {spec.data.name} is one graph; got "
+            f"{training.batch_size}.",
+            rests_on=(("data",),),
+        )
+    within = getattr(training.optimizer, "l2_within", None)
+    if within is not None:
+        names = tuple(_module_names(spec.model))
+        yield from _known(within, "layer of the model", place, names, ("model",))
+
+
+def _module_names(spec: Any) -> Iterator[str]:
+    """Yields the names of all layers within a part of a model, each once at a place."""
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        for index, part in enumerate(value if isinstance(value, tuple) else [value]):
+            if type(part) in LAYERS.values():
+                yield module_name(part, index)
+            if dataclasses.is_dataclass(part):
+                yield from _module_names(part)
+
+
+def _attribute_claims(model: "ModelSpec") -> Iterator[Claim]:
+    """Yields the attributes that a model of tokens has and the chorales have not."""
     known = tuple(_ATTRIBUTES)
-    for set_name, node in spec.model.nodes.items():
+    for set_name, node in model.nodes.items():
         for name, size in node.embed.items():
             place = (*_NODES, set_name, "embed", name)
             yield from _known(name, "attribute of chorales", place, known)
@@ -106,7 +160,7 @@ def data_claims(spec: "Spec") -> Iterator[Claim]:
                     message=f"must be the number of values of `{name}`, at least "
                     f"{_ATTRIBUTES[name]}; got {size}.",
                 )
-    for set_name, edge_set in spec.model.edges.items():
+    for set_name, edge_set in model.edges.items():
         for name, relation in edge_set.relations.items():
             if isinstance(relation, DifferenceSpec):
                 yield from _known(

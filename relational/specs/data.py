@@ -6,6 +6,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from relational.specs.fields import CONFIG, Count
+from relational.specs.graph_data import (
+    MoleculesSpec,
+    PlanetoidSpec,
+    ShortestPathSpec,
+    SortingSpec,
+    SpringsSpec,
+)
 from relational.specs.kinds import Kinds
 
 
@@ -24,8 +31,23 @@ class ChoralesSpec:
     """Training pieces are moved by up to so many semitones, either way."""
 
 
-DATA_SETS: dict[str, type] = {"chorales": ChoralesSpec}
+DATA_SETS: dict[str, type] = {
+    "chorales": ChoralesSpec,
+    "shortest_path": ShortestPathSpec,
+    "sorting": SortingSpec,
+    "springs": SpringsSpec,
+    "planetoid": PlanetoidSpec,
+    "molecules": MoleculesSpec,
+}
 """The names of data sets in files."""
 
-DataSpec: TypeAlias = Annotated[ChoralesSpec, Kinds(DATA_SETS)]
-"""A data set; so far there is one."""
+DataSpec: TypeAlias = Annotated[
+    ChoralesSpec
+    | ShortestPathSpec
+    | SortingSpec
+    | SpringsSpec
+    | PlanetoidSpec
+    | MoleculesSpec,
+    Kinds(DATA_SETS),
+]
+"""A data set."""

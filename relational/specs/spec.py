@@ -1,6 +1,6 @@
 """The spec: model, data and training in one value."""
 
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeAlias
 
 from pydantic import Field, ValidationInfo, model_validator
 from pydantic.dataclasses import dataclass
@@ -8,8 +8,18 @@ from pydantic.dataclasses import dataclass
 from relational.specs import checks
 from relational.specs.data import DataSpec
 from relational.specs.fields import CONFIG, Name
+from relational.specs.kinds import ByField
 from relational.specs.model import ModelSpec
+from relational.specs.network import EncodeProcessDecodeSpec, StackSpec
 from relational.specs.training import TrainingSpec
+
+AnyModelSpec: TypeAlias = Annotated[
+    ModelSpec | StackSpec | EncodeProcessDecodeSpec,
+    ByField(
+        {"blocks": ModelSpec, "layers": StackSpec, "process": EncodeProcessDecodeSpec}
+    ),
+]
+"""A model of tokens, or a graph network."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -20,7 +30,7 @@ class Spec:
     """What the spec is called."""
     source: Annotated[str, Field(max_length=2000)] | None = None
     """The paper it comes from, and what differs."""
-    model: ModelSpec
+    model: AnyModelSpec
     """The model."""
     data: DataSpec
     """The data."""

@@ -6,9 +6,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from relational.specs.fields import CONFIG, Count, Reach
-from relational.specs.kinds import PARTS, Kinds, describe_as_list
+from relational.specs.kinds import PARTS, Kinds, describe_as_value
 
-_LIST = CONFIG | ConfigDict(json_schema_extra=describe_as_list)
+_LIST = CONFIG | ConfigDict(json_schema_extra=describe_as_value)
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from pydantic.dataclasses import dataclass
 
 from relational.specs import checks
-from relational.specs.fields import CONFIG, Amount, Count, Probability, Rate
+from relational.specs.fields import CONFIG, Amount, Count, Name, Probability, Rate
 from relational.specs.kinds import Kinds
 from relational.specs.schedule import ConstantSpec, ScheduleSpec
 
@@ -21,6 +21,11 @@ class AdamSpec:
     """Decay of the mean of squared gradients."""
     eps: Rate = 1e-9
     """Added to the root of the second mean."""
+    l2: Amount = 0.0
+    """Added to the gradients: so much of the matrices, as the graph papers have it."""
+    l2_within: Name | None = None
+    """The layer to whose matrices that is done, by its name and its place among the
+    layers, such as `graph_convolution_1`; nothing means all."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

@@ -11,6 +11,7 @@ from typing import Any
 
 from relational.specs.data import DATA_SETS
 from relational.specs.kinds import PARTS, fields_of
+from relational.specs.layers import LAYERS
 from relational.specs.positions import POSITIONS
 from relational.specs.schedule import SCHEDULES
 from relational.specs.spec import Spec
@@ -20,7 +21,7 @@ from relational.specs.yaml_text import Plain, scalar
 
 _NAMES: dict[type, str] = {
     kind: name
-    for table in (TOPOLOGIES, POSITIONS, DATA_SETS, OPTIMIZERS, SCHEDULES)
+    for table in (TOPOLOGIES, POSITIONS, LAYERS, DATA_SETS, OPTIMIZERS, SCHEDULES)
     for name, kind in table.items()
 }
 
@@ -111,7 +112,8 @@ def _lines(data: Plain, indent: str) -> list[str]:
 def _item_lines(item: Plain, indent: str) -> list[str]:
     """Returns the lines of one item of a list, the first with a dash."""
     line = f"{indent}- {in_line(item)}"
-    if len(line) <= _LINE_LENGTH or not isinstance(item, dict):
+    is_kind = isinstance(item, dict) and len(item) == 1
+    if not isinstance(item, dict) or (len(line) <= _LINE_LENGTH and not is_kind):
         return [line]
     first, *rest = _lines(item, indent + _INDENT)
     return [f"{indent}- {first.strip()}", *rest]

@@ -5,6 +5,7 @@ Importing this loads neither orbax nor tensorboardX nor matplotlib: they wait fo
 
 from relational.training.evaluation import Evaluation as Evaluation
 from relational.training.evaluation import evaluate as evaluate
+from relational.training.evaluation import judged as judged
 from relational.training.failures import Interrupted as Interrupted
 from relational.training.loop import Result as Result
 from relational.training.loop import train as train
@@ -19,6 +20,8 @@ from relational.training.runs import Run as Run
 from relational.training.tasks import Batch as Batch
 from relational.training.tasks import Batches as Batches
 from relational.training.tasks import Data as Data
+from relational.training.tasks import Measure as Measure
 from relational.training.tasks import Outcome as Outcome
 from relational.training.tasks import Params as Params
 from relational.training.tasks import Task as Task
+from relational.training.tasks import Words as Words

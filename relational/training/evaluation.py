@@ -6,7 +6,7 @@ Shapes: B examples in a batch, P pieces.
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from relational.training.steps import in_precision
-from relational.training.tasks import Batch, Data, Params, Task
+from relational.training.tasks import Batch, Data, Outcome, Params, Task, Words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,9 @@ class Evaluation:
 
     pieces: int
     """Independent units with at least one counted token."""
+
+    measures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """The shares and means that the task measures, by name."""
 
 
 def evaluate(
@@ -77,10 +80,14 @@ def evaluate_batches(
     """Returns what `evaluate` does, of batches that are called `split`."""
     nats: dict[int, float] = {}
     tokens: dict[int, float] = {}
-    for pieces, loss, weight in _outcomes(task, params, batches, precision):
-        for piece, l, w in zip(pieces, loss, weight, strict=True):
+    measured: dict[str, tuple[float, float]] = {}
+    for rows in _outcomes(task, params, batches, precision):
+        for piece, l, w in zip(rows.pieces, rows.loss, rows.weight, strict=True):
             nats[piece] = nats.get(piece, 0.0) + l
             tokens[piece] = tokens.get(piece, 0.0) + w
+        for name, (total, size) in rows.measures.items():
+            before = measured.get(name, (0.0, 0.0))
+            measured[name] = (before[0] + total, before[1] + size)
     counted = [piece for piece in tokens if tokens[piece] > 0]
     if not counted:
         raise ValueError(
@@ -97,7 +104,27 @@ def evaluate_batches(
         standard_error=error,
         tokens=round(sum(tokens.values())),
         pieces=len(counted),
+        measures={name: total / size for name, (total, size) in measured.items()},
     )
+
+
+def words_of(task: Task) -> Words:
+    """Returns what a task calls what it counts: tokens, if it does not say."""
+    return getattr(task, "words", Words())
+
+
+def judged(task: Task, evaluation: Evaluation) -> Mapping[str, str]:
+    """Returns what a split is judged by: the loss, if the task does not say."""
+    if hasattr(task, "judged"):
+        found: Mapping[str, str] = task.judged(evaluation)
+        return found
+    words = words_of(task)
+    return {
+        words.loss: f"{evaluation.loss:.4f}",
+        "standard error": f"{evaluation.standard_error:.4f}",
+        words.counted: f"{evaluation.tokens:,}".replace(",", " "),
+        "pieces": f"{evaluation.pieces}",
+    }
 
 
 def ratio(
@@ -127,13 +154,20 @@ def ratio(
     return r, error
 
 
-Rows = tuple[list[int], list[float], list[float]]
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The outcome of a batch: a row for each example, or part of one."""
+
+    pieces: list[int]
+    loss: list[float]
+    weight: list[float]
+    measures: dict[str, tuple[float, float]]
 
 
 def _outcomes(
     task: Task, params: Params, batches: Iterable[Batch], precision: str
-) -> Iterator[Rows]:
-    """Yields the pieces, nats and tokens of each batch's examples."""
+) -> Iterator[_Rows]:
+    """Yields what each batch came to."""
     num_rows, first_free = 0, 0
     waiting = None  # The device works on one batch while the next one is read.
     for index, batch in enumerate(batches):
@@ -146,9 +180,13 @@ def _outcomes(
                 f"{num_rows} examples; batch {index} has {size}. Only the last batch "
                 "may differ, and be smaller."
             )
-        pieces = arrays.pop("piece", np.arange(first_free, first_free + size))
-        first_free += size
+        pieces = arrays.pop("piece", None)
         outcome = _sums(params, _filled(arrays, num_rows), task=task, dtype=precision)
+        if pieces is None:
+            parts = outcome.loss.shape[1:]
+            count = size * math.prod(parts)
+            pieces = np.arange(first_free, first_free + count).reshape(size, *parts)
+            first_free += count
         if waiting is not None:
             yield _rows(*waiting)
         waiting = pieces, outcome
@@ -168,16 +206,26 @@ def _filled(batch: Batch, num_rows: int) -> dict[str, Shaped[np.ndarray, "B ..."
 
 
 @functools.partial(jax.jit, static_argnames=("task", "dtype"))
-def _sums(
-    params: Params, batch: Batch, *, task: Task, dtype: str
-) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+def _sums(params: Params, batch: Batch, *, task: Task, dtype: str) -> Outcome:
     outcome = task.outcome(
         in_precision(params, dtype), jax.random.key(0), batch, is_training=False
     )
-    return outcome.loss.astype(jnp.float32), outcome.weight.astype(jnp.float32)
+    outcome = dataclasses.replace(outcome, auxiliary={})
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), outcome)
 
 
-def _rows(pieces: Shaped[np.ndarray, " B"], outcome: tuple[Array, Array]) -> Rows:
+def _rows(pieces: Shaped[np.ndarray, "B *parts"], outcome: Outcome) -> _Rows:
     size = len(pieces)
-    loss, weight = (np.asarray(part, np.float64)[:size].tolist() for part in outcome)
-    return pieces.tolist(), loss, weight
+
+    def flat(leaf: Array) -> Float[np.ndarray, " rows"]:
+        return np.asarray(leaf, np.float64)[:size].reshape(-1)
+
+    return _Rows(
+        pieces=pieces.reshape(-1).tolist(),
+        loss=flat(outcome.loss).tolist(),
+        weight=flat(outcome.weight).tolist(),
+        measures={
+            name: (float(flat(each.total).sum()), float(flat(each.size).sum()))
+            for name, each in outcome.measures.items()
+        },
+    )

@@ -14,7 +14,7 @@ import rich.console
 
 from relational.specs import Spec, TrainingSpec
 from relational.training.checkpoints import Checkpoints
-from relational.training.evaluation import Evaluation
+from relational.training.evaluation import Evaluation, words_of
 from relational.training.failures import naming
 from relational.training.metrics import COLUMNS, MetricsFile, read_metrics
 from relational.training.positions import Position
@@ -30,7 +30,7 @@ from relational.training.steps import (
     initial_state,
     update,
 )
-from relational.training.tasks import Batch, Batches, Data, Params, Task
+from relational.training.tasks import Batch, Batches, Data, Params, Task, Words
 from relational.training.tensorboard import Events
 
 
@@ -138,7 +138,10 @@ def train(
         step = start.position.step
         names = _auxiliary_names(task, training, start.state, example)
         metrics = MetricsFile(run.metrics, auxiliary=names, step=step)
-        progress = Progress(steps=training.steps, done=step, console=console)
+        words = words_of(task)
+        progress = Progress(
+            steps=training.steps, done=step, console=console, words=words
+        )
         session = Session(
             task=task,
             training=training,
@@ -156,7 +159,12 @@ def train(
             progress.say(line)
         session.run()
         _draw(run, baselines or {})
-        progress.say(_farewell(run, session.position))
+        progress.say(_farewell(run, session.position, words))
+        if session.num_shapes > 1:  # One is a matter of course.
+            progress.say(
+                f"Batches had {session.num_shapes} shapes, for each of which a step "
+                "was compiled."
+            )
     return Result(
         run=run,
         params=session.state.params,
@@ -241,11 +249,11 @@ def _greeting(run: Run, training: TrainingSpec, start: _Start) -> tuple[str, ...
     return *start.notes, f"{line}: {training.steps} steps, {size:,} parameters."
 
 
-def _farewell(run: Run, position: Position) -> str:
+def _farewell(run: Run, position: Position, words: Words) -> str:
     line = f"Complete: {position.step} steps in `{run.folder}`"
     if position.best_loss is None:
         return f"{line}."
-    best = f"{position.best_loss:.4f} nats/token at step {position.best_step}"
+    best = f"{position.best_loss:.4f} {words.loss} at step {position.best_step}"
     return f"{line}; best validation {best}."
 
 

@@ -84,7 +84,11 @@ def _transformation(
 
 @_transformation.register
 def _(spec: AdamSpec, schedule: Callable[[Any], Rate]) -> optax.GradientTransformation:
-    return optax.adam(schedule, b1=spec.b1, b2=spec.b2, eps=spec.eps)
+    adam = optax.adam(schedule, b1=spec.b1, b2=spec.b2, eps=spec.eps)
+    if not spec.l2:
+        return adam
+    mask = functools.partial(_matrices, within=spec.l2_within)
+    return optax.chain(optax.add_decayed_weights(spec.l2, mask), adam)
 
 
 @_transformation.register
@@ -111,6 +115,27 @@ def _(spec: MuonSpec, schedule: Callable[[Any], Rate]) -> optax.GradientTransfor
 
 
 _RMS_OF_ADAM = 0.2  # Root mean square of Adam's updates, as Liu et al. (2025) found it.
+
+
+def _matrices(params: Any, within: str | None) -> Any:
+    """Says of each leaf whether it is no offset and lies within the module."""
+
+    def is_decayed(path: Any, leaf: Any) -> bool:
+        del leaf
+        module = jax.tree_util.keystr(path[:-1], simple=True, separator="/").split("/")
+        is_inside = within is None or within in module
+        return is_inside and getattr(path[-1], "key", None) not in _OFFSETS
+
+    decayed = jax.tree_util.tree_map_with_path(is_decayed, params)
+    if not any(jax.tree.leaves(decayed)):
+        raise ValueError(
+            f"`training.optimizer.adam.l2_within` must name a layer that has matrices; "
+            f"`{within}` has none. The modules are {', '.join(params)}."
+        )
+    return decayed
+
+
+_OFFSETS = ("b", "offset", "scale")  # Haiku's names of what is no matrix.
 
 
 def _by_kind(params: Any) -> Any:

@@ -10,6 +10,7 @@ import rich.console
 import rich.progress
 
 from relational.training.evaluation import Evaluation
+from relational.training.tasks import Words
 
 _SMOOTHING = 0.3  # Share of the newest interval in the running speed.
 
@@ -18,9 +19,15 @@ class Progress:
     """Shows loss, tokens a second and time left. A context manager."""
 
     def __init__(
-        self, *, steps: int, done: int, console: rich.console.Console | None
+        self,
+        *,
+        steps: int,
+        done: int,
+        console: rich.console.Console | None,
+        words: Words,
     ) -> None:
         """Prepares the bar for a training of `steps`, of which some are done."""
+        self._words = words
         self.console = console or rich.console.Console()
         self.tokens_per_second = 0.0
         self._steps = steps
@@ -76,7 +83,9 @@ class Progress:
         if steps:  # None: the only step since was the first, which was not timed.
             self.tokens_per_second = _mixed(self.tokens_per_second, tokens / seconds)
             self._steps_per_second = _mixed(self._steps_per_second, steps / seconds)
-        speed = f"{self.tokens_per_second:,.0f} tokens/s".replace(",", " ")
+        speed = f"{self.tokens_per_second:,.0f} {self._words.counted}/s".replace(
+            ",", " "
+        )
         if self._is_live:
             self._bar.update(self._task, loss=f"loss {loss:.4f}", speed=speed)
         else:
@@ -92,7 +101,7 @@ class Progress:
         best = "  best so far" if is_best else ""
         self.say(
             f"step {step}/{self._steps}  {evaluation.split} {evaluation.loss:.4f} "
-            f"± {evaluation.standard_error:.4f} nats/token{best}"
+            f"± {evaluation.standard_error:.4f} {self._words.loss}{best}"
         )
 
 

@@ -65,6 +65,12 @@ class Session:
         self._totals = dict(self.position.unlogged)
         self._unread: deque[Report] = deque()
         self._tokens = 0.0  # Since the last row of this session.
+        self._shapes: set[object] = set()
+
+    @property
+    def num_shapes(self) -> int:
+        """Shapes of batches so far: what this session has compiled."""
+        return len(self._shapes)
 
     def run(self) -> None:
         """Trains up to the last step.
@@ -106,6 +112,7 @@ class Session:
     def _take_step(self) -> None:
         is_first = self._step == self._first_step
         batches = next_step(self.batches, self.training.accumulate)
+        self._shapes.add(tuple(leaf.shape for leaf in batches.values()))
         self.state, report = update(
             self.state, batches, task=self.task, training=self._essentials
         )

@@ -21,20 +21,47 @@ Batch = Mapping[str, Shaped[np.ndarray, "B ..."]]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A share or a mean, such as an accuracy: a sum over so much, in each example."""
+
+    total: Float[Array, "B *parts"]
+    """What is added up."""
+
+    size: Shaped[Array, "B *parts"]
+    """What the sum is divided by, added up as well."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a task calls what is counted, where people read it."""
+
+    loss: str = "nats/token"
+    """The unit of the loss."""
+
+    counted: str = "tokens"
+    """What the weights of an outcome count."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a model made of a batch: how surprised it was, over how many tokens.
 
     The objective of a batch is `sum(loss) / sum(weight) + sum(auxiliary)`.
     """
 
-    loss: Float[Array, " B"]
-    """Nats of each example, summed over its counted tokens, in float32."""
+    loss: Float[Array, "B *parts"]
+    """Nats of each example, summed over its counted tokens, in float32. An example that
+    has parts of its own, as a batch of graphs has, may give those of each part."""
 
-    weight: Shaped[Array, " B"]
+    weight: Shaped[Array, "B *parts"]
     """Counted tokens of each example; an example of weight 0 must have loss 0."""
 
     auxiliary: Mapping[str, Float[Array, ""]] = dataclasses.field(default_factory=dict)
     """Terms added to the objective, each a mean over the counted tokens."""
+
+    measures: Mapping[str, Measure] = dataclasses.field(default_factory=dict)
+    """What else an evaluation is told, by name; it changes no training."""
 
 
 class Task(Protocol):
@@ -42,6 +69,9 @@ class Task(Protocol):
 
     A task is hashable (a frozen dataclass, or an object compared by identity):
     compiled steps are kept under it, so equal tasks are compiled once.
+
+    It may have `words`, of `Words`, if what it counts are no tokens, and a function
+    `judged`, from an evaluation to what a split is judged by, a text for each name.
     """
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> Params:
@@ -64,7 +94,10 @@ class Batches(Protocol):
     """
 
     def __next__(self) -> Batch:
-        """Returns the next batch, all batches of one shape."""
+        """Returns the next batch: of one shape, or of a few, since each is compiled.
+
+        The batches of one step (`accumulate`) are of one shape.
+        """
 
     def get_state(self) -> Any:
         """Returns the place in the walk: bytes, or what JSON can hold."""
@@ -86,7 +119,7 @@ class Data(Protocol):
     def evaluation(self, split: str) -> Iterable[Batch]:
         """Returns every example of a split once, always in the same order.
 
-        Only the last batch may be smaller than the first. An integer array `piece`
-        of shape [B], where given, names the independent unit of each example
+        Only the last batch may have fewer examples than the first. An integer array
+        `piece` of shape [B], where given, names the independent unit of each example
         (several windows may come from one piece); the task never sees it.
         """

@@ -148,10 +148,96 @@ def models(draw: st.DrawFn) -> specs.ModelSpec:
 
 _WORDS = st.lists(st.sampled_from(["Bach's", "#1:", "a", "-", "Händel"]), min_size=30)
 
-SPECS = st.builds(
+_SOURCES = st.none() | _TEXTS | _WORDS.map(" ".join)
+
+_WIDTHS = st.integers(1, 99)
+_MLPS = st.builds(
+    specs.MLPSpec,
+    widths=st.lists(_WIDTHS, min_size=1, max_size=2).map(tuple),
+    activation=st.sampled_from(["relu", "elu", "sigmoid"]),
+    activates_last=st.booleans(),
+    norm=st.sampled_from([None, "layer"]),
+)
+_BLOCKS = st.one_of(
+    st.builds(specs.IndependentSpec, update=_MLPS, globals=st.none() | _MLPS),
+    st.builds(
+        specs.GraphNetworkSpec,
+        nodes=_MLPS,
+        node_inputs=st.sampled_from([("received", "node"), ("node",)]),
+        edges_to_nodes=st.sampled_from(["sum", "std"]),
+    ),
+    st.builds(specs.MessagePassingSpec, width=_WIDTHS, nodes=st.none() | _MLPS),
+    st.builds(specs.GatedGraphNetworkSpec, reads_edges=st.booleans()),
+    st.builds(
+        specs.GraphConvolutionSpec,
+        width=_WIDTHS,
+        degrees=st.sampled_from(["own", "received", None]),
+    ),
+    st.builds(
+        specs.GraphAttentionSpec, heads=_WIDTHS, width=_WIDTHS, dropout=_PROBABILITIES
+    ),
+    st.builds(specs.VAINSpec, attend=_MLPS, say=_MLPS, nodes=_MLPS),
+    st.just(specs.LayerNormSpec()),
+    st.builds(specs.DropoutSpec, rate=_PROBABILITIES),
+    st.builds(specs.ActivationSpec, function=st.sampled_from(["elu", "tanh"])),
+    st.builds(specs.LinearSpec, nodes=_WIDTHS, edges=st.none() | _WIDTHS),
+    st.builds(specs.PoolSpec, aggregator=st.sampled_from(["sum", "mean"])),
+)
+
+
+def _layers(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    several = st.lists(parts, min_size=1, max_size=2).map(tuple)
+    return st.one_of(
+        st.builds(specs.ResidualSpec, layers=several),
+        st.builds(specs.RepeatSpec, steps=_WIDTHS, layers=several),
+        st.builds(specs.OverSpec, topology=TOPOLOGIES, layers=several),
+    )
+
+
+LAYERS = st.lists(
+    st.recursive(_BLOCKS, _layers, max_leaves=3), min_size=1, max_size=3
+).map(tuple)
+
+NETWORKS = st.one_of(
+    st.builds(specs.StackSpec, layers=LAYERS),
+    st.builds(
+        specs.EncodeProcessDecodeSpec,
+        encode=LAYERS,
+        process=st.builds(
+            specs.ProcessSpec,
+            steps=_WIDTHS,
+            core=LAYERS,
+            memory=st.sampled_from([None, "gru", "lstm"]),
+        ),
+        decode=LAYERS,
+    ),
+)
+
+GRAPH_DATA = st.one_of(
+    st.builds(specs.ShortestPathSpec, nodes=st.just((2, 9)), held_out=_WIDTHS),
+    st.just(specs.SortingSpec()),
+    st.builds(specs.SpringsSpec, larger=st.just((4, 4))),
+    st.builds(
+        specs.MoleculesSpec,
+        name=st.sampled_from(["esol", "freesolv"]),
+        split=st.integers(0, 9),
+        random_walk=st.integers(0, 8),
+    ),
+)
+
+GRAPH_SPECS = st.builds(
     specs.Spec,
     name=_NAMES,
-    source=st.none() | _TEXTS | _WORDS.map(" ".join),
+    source=_SOURCES,
+    model=NETWORKS,
+    data=GRAPH_DATA,
+    training=TRAININGS,
+)
+
+TOKEN_SPECS = st.builds(
+    specs.Spec,
+    name=_NAMES,
+    source=_SOURCES,
     model=models(),
     data=st.builds(
         specs.ChoralesSpec,
@@ -161,6 +247,8 @@ SPECS = st.builds(
     ),
     training=TRAININGS,
 )
+
+SPECS = TOKEN_SPECS | GRAPH_SPECS
 
 
 @pytest.fixture(scope="session")

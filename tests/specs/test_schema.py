@@ -62,6 +62,10 @@ def test_shipped_specs_are_valid_and_mistyped_ones_are_not(name: str) -> None:
         (("model", "blocks", 3), {"feed_forward": {"width": 1}}),
         (("model", "blocks", 3, "attention"), None),
         (("model", "nodes", "any"), {"vocabulary": 1, "width": 1}),
+        (("model", "layers", 0, "dropout"), 0),
+        (("model", "process", "steps"), 1),
+        (("data", "planetoid", "name"), "cora"),
+        (("data", "sorting", "nodes"), [8, 16]),
     ],
 )
 def test_the_smallest_value_at_a_place(place: Any, value: Any) -> None:

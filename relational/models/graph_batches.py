@@ -1,0 +1,72 @@
+"""Graph tuples as batches of the training loop: flat mappings of arrays.
+
+An example of such a batch is a whole graph tuple, already padded, so that B is 1. Beside
+its features a part of a graph has what is true of it, and whether that counts: features
+of a labelled tuple are mappings of `features`, `true` and `counted`.
+
+Shapes: B 1, N nodes, E edges, G graphs of a tuple.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jraph
+import numpy as np
+
+from relational.training.tasks import Batch
+
+_PARTS = ("nodes", "edges", "globals")
+
+
+def labelled(
+    graph: jraph.GraphsTuple, **labels: dict[str, np.ndarray | None]
+) -> jraph.GraphsTuple:
+    """Returns a tuple whose parts hold features and labels by name, those there are.
+
+    >>> from relational.datasets import Sorting
+    >>> inputs, targets = Sorting(seed=0)[0]
+    >>> sorted(labelled(inputs, nodes={"true": targets.nodes}).nodes)
+    ['features', 'true']
+    """
+    parts = {}
+    for name in _PARTS:
+        each = {"features": getattr(graph, name), **labels.get(name, {})}
+        held = {key: value for key, value in each.items() if value is not None}
+        parts[name] = held or None
+    return graph._replace(**parts)
+
+
+def as_batch(graph: jraph.GraphsTuple) -> Batch:
+    """Returns a labelled tuple as a batch of one example.
+
+    >>> from relational.datasets import Sorting
+    >>> inputs, targets = Sorting(seed=0)[0]
+    >>> batch = as_batch(labelled(inputs, nodes={"true": targets.nodes}))
+    >>> batch["nodes.true"].shape
+    (1, 13, 2)
+    """
+    flat = {
+        f"{name}.{key}": value
+        for name in _PARTS
+        for key, value in (getattr(graph, name) or {}).items()
+    }
+    for name in ("senders", "receivers", "n_node", "n_edge"):
+        flat[name] = getattr(graph, name)
+    return {name: np.asarray(leaf)[None] for name, leaf in flat.items()}
+
+
+def graph_of(batch: Batch) -> jraph.GraphsTuple:
+    """Returns the graph tuple of a batch, with features alone."""
+    features = {name: _first(batch.get(f"{name}.features")) for name in _PARTS}
+    rest = ("senders", "receivers", "n_node", "n_edge")
+    return jraph.GraphsTuple(**features, **{name: _first(batch[name]) for name in rest})
+
+
+def label_of(batch: Batch, part: str, name: str = "true") -> jax.Array:
+    """Returns what is true of the `nodes`, `edges` or `globals` of a batch."""
+    return _first(batch[f"{part}.{name}"])
+
+
+def _first(leaf: Any) -> Any:
+    return None if leaf is None else jnp.asarray(leaf)[0]

@@ -1,0 +1,85 @@
+"""The commands on graph networks: what they print, and what makes no sense."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from relational import specs
+from relational.command_line import app
+
+_SETTINGS = [
+    "data={sorting: {nodes: [2, 4], larger: [5, 5], held_out: 6}}",
+    "model.process.steps=1",
+    "training.steps=4",
+    "training.batch_size=3",
+]
+
+
+def _run(*words, **options):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(words), **options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "sorting"
+    settings = [word for each in _SETTINGS for word in ("--set", each)]
+    trained = _run("train", "sorting", "--run", str(folder), *settings)
+    assert trained.exit_code == 0, trained.output
+    assert "Complete: 4 steps" in trained.output
+    return folder
+
+
+def test_a_run_is_judged_at_its_size_and_larger(run):
+    heading, *rows = _run("evaluate", str(run)).output.splitlines()
+    names = "split, nodes right, edges right, graphs solved, nats/graph, graphs"
+    assert heading.split() == [*names.replace(",", "").split(), "checkpoint", "step"]
+    assert [row.split()[0] for row in rows] == ["test", "larger"]
+    assert all(row.count("%") == 3 for row in rows)
+
+
+def test_a_split_that_there_is_not_is_told(run):
+    found = _run("evaluate", str(run), "--split", "train")
+    assert "must be one of `validation`, `test`, `larger`" in str(found.exception)
+
+
+def test_a_network_that_answers_makes_no_music(run):
+    found = _run("generate", str(run))
+    assert isinstance(found.exception, ValueError)
+    assert "must be a run whose model makes sequences" in str(found.exception)
+    assert len(str(found.exception).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("cora_gat", {"batch": 1, "nodes": 2708, "edges": 10556}),
+        ("esol_mpnn", {"batch": 32, "nodes": 426, "edges": 877}),
+    ],
+)
+def test_a_network_is_explained_without_its_data(name, sizes):
+    facts = json.loads(_run("explain", name, "--json", catch_exceptions=False).output)
+    assert {key: facts[key] for key in sizes} == sizes
+    assert facts["plans"]
+
+
+def test_the_propagation_of_a_task_is_explained():
+    words = ["--set", "model.process.steps=2", "--batch", "2"]
+    printed = _run("explain", "shortest_path", *words, catch_exceptions=False).output
+    assert "shortest_path: 8,180 parameters; one forward pass over 2 graphs" in printed
+    assert "edges `edge`: those of the graphs" in printed
+
+
+def test_graphs_have_no_length():
+    found = _run("explain", "cora_gcn", "--length", "5")
+    assert "--length counts the nodes of a sequence" in str(found.exception)
+
+
+def test_two_networks_differ_in_a_line():
+    before, after = specs.load("cora_gcn"), specs.load("citeseer_gcn")
+    assert specs.difference(before, after) == [
+        "- model.layers[4].graph_convolution.width: 7",
+        "+ model.layers[4].graph_convolution.width: 6",
+        "- data.planetoid.name: cora",
+        "+ data.planetoid.name: citeseer",
+    ]
