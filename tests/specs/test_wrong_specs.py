@@ -275,7 +275,7 @@ _WRONG = [
     (
         "chorales",
         "chorale",
-        "data: must be one of `chorales`; got `chorale`. Did you mean `chorales`?",
+        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`; got `chorale`. Did you mean `chorales`?",
     ),
     (
         "steps: 20",
