@@ -34,7 +34,7 @@ def main(
     steps: Annotated[int, typer.Option(help="Of training, each of 128 nodes.")] = 300,
     whole_steps: Annotated[
         int, typer.Option(help="Of training on the whole graph; 0 leaves it out.")
-    ] = 20,
+    ] = 50,
     out: Annotated[
         pathlib.Path, typer.Option(help="Where results are kept, a line a run.")
     ] = _KEPT,
