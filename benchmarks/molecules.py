@@ -427,7 +427,7 @@ MODELS = {
         batches=Padded,
         steps=2,
         epochs=40,
-        rate=1e-3,
+        rate=3e-3,
     ),
 }
 
