@@ -6,8 +6,14 @@ import pathlib
 import nbformat
 import pytest
 
+from tests.sources import folder
+
 DEMOS = pathlib.Path(__file__).parent.parent / "demos"
 NOTEBOOKS = sorted(DEMOS.glob("*.ipynb"))
+SOURCES = {  # Of notebooks that read published files: where these are.
+    "citations": ("RELATIONAL_PLANETOID_SOURCE", "planetoid"),
+    "molecules": ("RELATIONAL_MOLECULES_SOURCE", "molecules"),
+}
 
 
 @pytest.fixture
@@ -25,7 +31,11 @@ def execute(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_run(path, small):
+def test_notebooks_run(path, small, monkeypatch, tmp_path):
+    if path.stem in SOURCES:
+        variable, name = SOURCES[path.stem]
+        monkeypatch.setenv(variable, str(folder(variable, name)))
+        monkeypatch.setenv("RELATIONAL_CACHE", str(tmp_path))
     notebook = execute(path)  # Raises where a cell does.
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]

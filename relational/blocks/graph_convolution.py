@@ -32,6 +32,8 @@ class GraphConvolution(hk.Module):
 
         v'_i = b + sum over senders j of  W v_j / sqrt(d_i d_j)
 
+    W begins as Glorot and Bengio 2010, equation 16, have it, as in the paper.
+
     Args:
       width: of the result.
       self_edges: whether each node hears itself as well, once; edges from a node to
@@ -92,7 +94,8 @@ class GraphConvolution(hk.Module):
         edge_set = whole.edge_set(self.over)
         value = parts.node_features(whole, edge_set.senders, "GraphConvolution")
         topology = heard_by(whole, self.over, self_edges=self.self_edges)
-        layer = hk.Linear(self.width, with_bias=False, name="linear")
+        glorot = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
+        layer = hk.Linear(self.width, with_bias=False, w_init=glorot, name="linear")
         is_narrower = value.shape[-1] < self.width  # Sums of fewer numbers are cheaper.
         if not is_narrower:
             value = parts.by_rows(layer, value)

@@ -343,6 +343,15 @@ def test_known_edges_are_sorted_or_multiplied_as_a_sparse_matrix(name):
     assert {plan.lowering.name for plan in found} <= {"sparse", "slots"}
 
 
+def test_weights_of_a_convolution_begin_as_in_the_paper():
+    graph = BATCH._replace(nodes=jnp.ones([len(NODES), 200]))
+    block = hk.transform(lambda graph: blocks.GraphConvolution(width=40)(graph))
+    weights = block.init(jax.random.key(0), graph)["graph_convolution/linear"]["w"]
+    bound = np.sqrt(6 / (200 + 40))  # Glorot and Bengio 2010, equation 16: uniform.
+    assert 0.99 * bound < np.abs(weights).max() <= bound
+    np.testing.assert_allclose(np.std(weights), bound / np.sqrt(3), rtol=0.02)
+
+
 def test_choices_are_named():
     with pytest.raises(
         ValueError, match="`kind` must be one of 'gat', 'gatv2'; got 'ga"

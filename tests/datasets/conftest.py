@@ -1,34 +1,23 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from relational.datasets import Piece
-
-_DATA = Path(__file__).parents[3] / "shared" / "data"
-
-
-def _folder(variable, name):
-    folder = Path(os.environ.get(variable) or _DATA / name)
-    if not folder.exists():
-        pytest.skip(f"{name} is not at {folder}: set {variable}")
-    return folder
+from tests.sources import folder
 
 
 @pytest.fixture(scope="session")
 def jsb_folder():
-    return _folder("RELATIONAL_DATA_SOURCE", "jsb_chorales")
+    return folder("RELATIONAL_DATA_SOURCE", "jsb_chorales")
 
 
 @pytest.fixture(scope="session")
 def planetoid_folder():
-    return _folder("RELATIONAL_PLANETOID_SOURCE", "planetoid")
+    return folder("RELATIONAL_PLANETOID_SOURCE", "planetoid")
 
 
 @pytest.fixture(scope="session")
 def molecules_folder():
-    return _folder("RELATIONAL_MOLECULES_SOURCE", "molecules")
+    return folder("RELATIONAL_MOLECULES_SOURCE", "molecules")
 
 
 @pytest.fixture(scope="session")
