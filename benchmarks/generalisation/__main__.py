@@ -45,9 +45,9 @@ def train(
         last = min(chosen.iterations, _PIECE * (run.step // _PIECE + 1))
         loss = problem.trainer.train(run, seed, last, deadline)
         if run.step == last:
-            found = problem.measure(run, share=4) if last % 1000 == 0 else None
-            run.curve.append({"step": last, "loss": loss, "found": found})
-            print(task, setting, seed, last, f"{loss:.4f}", _brief(found), flush=True)
+            found = problem.brief(run)
+            run.curve.append({"step": last, "loss": round(loss, 5), **found})
+            print(task, setting, seed, run.curve[-1], flush=True)
         run.save(path)
     if run.step < chosen.iterations:
         raise typer.Exit(3)  # There is more to do.
@@ -56,7 +56,7 @@ def train(
         "setting": setting,
         "seed": seed,
         "iterations": run.step,
-        "seconds": round(run.seconds, 1),
+        "cpu_seconds": round(run.cpu_seconds, 1),
         "found": problem.measure(run),
     }
     if task != "springs":  # Twice as many steps of the core, without training.
@@ -69,26 +69,18 @@ def train(
 @app.command()
 def report(
     results: Annotated[pathlib.Path, typer.Argument(help="JSON lines.")] = _RESULTS,
+    page: Annotated[
+        pathlib.Path, typer.Option(help="Gets tables between its markers.")
+    ] = pathlib.Path("docs/graph_results.md"),
     plot: Annotated[
         pathlib.Path | None, typer.Option(help="A picture to write.")
     ] = None,
 ) -> None:
-    """Prints the tables of docs/graph_results.md."""
+    """Writes the tables of docs/graph_results.md anew."""
     lines = [json.loads(line) for line in results.read_text().splitlines()]
-    print(reports.tables(lines))
+    page.write_text(reports.written(page.read_text("utf-8"), lines), "utf-8")
     if plot is not None:
         reports.draw(lines, plot)
-
-
-def _brief(found: dict | None) -> str:
-    if found is None:
-        return ""
-    first = next(iter(found.values()))
-    if "graphs_solved" not in first:
-        return str({name: one["error"][-1] for name, one in found.items()})
-    return str(
-        {k: round(v["graphs_solved"] / v["num_graphs"], 3) for k, v in found.items()}
-    )
 
 
 if __name__ == "__main__":

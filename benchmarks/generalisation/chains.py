@@ -49,10 +49,14 @@ class Chains:
         }
         self._roll_out = jax.jit(self._rolled_out)
 
-    def measure(self, run: Run, steps: int | None = None, share: int = 1) -> Any:
+    def measure(self, run: Run, steps: int | None = None) -> dict[str, Any]:
         """Returns errors and energies over time, a list for each number of masses."""
-        del steps, share
+        assert steps is None  # One step of the core, as in training.
         return {f"{size} masses": self._errors(run.params, size) for size in self.tests}
+
+    def brief(self, run: Run) -> dict[str, float]:
+        """Returns the error at the end of the roll-outs."""
+        return {name: one["error"][-1] for name, one in self.measure(run).items()}
 
     def _errors(self, params: Any, size: int) -> dict[str, list[float]]:
         start, true = self._starts[size], self._true[size]

@@ -9,6 +9,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from benchmarks.report import replaced
+
 Line = Mapping[str, Any]
 """One run, as `train` writes it."""
 
@@ -17,13 +19,18 @@ _TIMES = (1, 10, 25, 50)
 _COLOURS = {"8 to 16": "#0072B2", "16 to 32": "#D55E00"}
 
 
-def tables(lines: Sequence[Line]) -> str:
-    """Returns Markdown: a table for each task, the mean over seeds and their range."""
-    parts = []
-    for task, runs in _grouped(lines, "task").items():
-        table = _springs if task == "springs" else _puzzle
-        parts.append(f"### {_NAMES[task]}\n\n" + "\n".join(table(runs)))
-    return "\n\n".join(parts)
+def written(page: str, lines: Sequence[Line]) -> str:
+    """Returns the page with the tables of its tasks between their markers."""
+    ordered = sorted(lines, key=lambda line: (line["setting"], line["seed"]))
+    for task, runs in _grouped(ordered, "task").items():
+        page = replaced(page, task, table(task, runs))
+    return page
+
+
+def table(task: str, runs: Sequence[Line]) -> str:
+    """Returns Markdown: the mean over seeds and their range, then what it cost."""
+    rows = _springs(runs) if task == "springs" else _puzzle(runs)
+    return "\n".join([*rows, "", *_costs(runs)])
 
 
 def _puzzle(runs: Sequence[Line]) -> Iterable[str]:
@@ -45,8 +52,6 @@ def _puzzle(runs: Sequence[Line]) -> Iterable[str]:
                 cells += map(_percent, (_mean(nodes), _mean(edges), _mean(solved)))
                 cells.append(f"{_percent(min(solved))} to {_percent(max(solved))}")
                 yield _row(cells)
-    yield ""
-    yield from _costs(runs)
 
 
 def _springs(runs: Sequence[Line]) -> Iterable[str]:
@@ -65,8 +70,6 @@ def _springs(runs: Sequence[Line]) -> Iterable[str]:
             cells += [f"{each[0][name][50]:.2f} m" for name in _BASELINES]
             cells.append(f"{_mean([one['energy_error'][50] for one in each]):.2f} J")
             yield _row(cells)
-    yield ""
-    yield from _costs(runs)
 
 
 _BASELINES = ("constant_velocity", "gravity_only")
@@ -75,12 +78,15 @@ _BASELINES = ("constant_velocity", "gravity_only")
 def _costs(runs: Sequence[Line]) -> Iterable[str]:
     for setting, some in _grouped(runs, "setting").items():
         steps = some[0]["iterations"]
-        cost = _mean([line["seconds"] / line["iterations"] for line in some])
         seeds = ", ".join(str(line["seed"]) for line in some)
-        yield (
-            f"- {setting}: {steps:,} iterations, {cost * 1e3:.0f} ms each, "
-            f"{cost * steps / 60:.1f} minutes a run; seeds {seeds}"
-        )
+        taken = [line["cpu_seconds"] for line in some if line["cpu_seconds"]]
+        cost = "time not taken"
+        if taken:
+            seconds = _mean(taken)
+            cost = (
+                f"{seconds / steps * 1e3:.0f} ms each, {seconds / 60:.1f} minutes a run"
+            )
+        yield f"- {setting}: {steps:,} iterations, {cost}; seeds: {seeds}"
 
 
 def draw(lines: Sequence[Line], path: pathlib.Path) -> None:
@@ -101,11 +107,11 @@ def draw(lines: Sequence[Line], path: pathlib.Path) -> None:
     for (task, setting), axes in zip(kinds, places[0], strict=True):
         for size, colour in _COLOURS.items():
             for number, line in enumerate(kinds[task, setting]):
-                points = [one for one in line["curve"] if one["found"]]
-                solved = [_solved(one["found"][size]) for one in points]
+                steps = [0, *(one["step"] for one in line["curve"])]
+                solved = [0, *(one[size] for one in line["curve"])]
                 axes.plot(
-                    [0, *(one["step"] for one in points)],
-                    100 * np.array([0, *solved]),
+                    steps,
+                    100 * np.array(solved),
                     color=colour,
                     linewidth=1,
                     label=f"{size} nodes" if not number else None,
@@ -117,10 +123,6 @@ def draw(lines: Sequence[Line], path: pathlib.Path) -> None:
     places[0, -1].legend(frameon=False, fontsize=8)
     figure.savefig(path)
     plt.close(figure)
-
-
-def _solved(found: Mapping[str, int]) -> float:
-    return found["graphs_solved"] / found["num_graphs"]
 
 
 def _grouped(lines: Iterable[Line], by: str | Callable[[Line], Any]) -> dict[Any, Any]:

@@ -57,7 +57,9 @@ SETTINGS: dict[str, dict[str, Setting]] = {
     },
     "springs": {
         "published": _SPRINGS,
-        "tuned": dataclasses.replace(_SPRINGS, width=32, predicts_change=True, **_TUNED),
+        "tuned": dataclasses.replace(
+            _SPRINGS, width=32, predicts_change=True, **_TUNED
+        ),
     },
 }
 

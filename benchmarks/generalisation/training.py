@@ -33,8 +33,8 @@ class Run:
     params: Any
     state: Any
     step: int = 0
-    seconds: float = 0.0
-    """Spent in training steps, compilation left out."""
+    cpu_seconds: float = 0.0
+    """Of this process in training steps, compilation left out."""
     curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """What was measured on the way."""
 
@@ -83,11 +83,11 @@ class Trainer:
         loss = np.nan
         while run.step < last and time.monotonic() < deadline:
             pair = self._batch(seed, run.step)
-            compiled, began = self._update._cache_size(), time.perf_counter()
+            compiled, began = self._update._cache_size(), time.process_time()
             run.params, run.state, value = self._update(run.params, run.state, pair)
             loss = float(value)
             if self._update._cache_size() == compiled:
-                run.seconds += time.perf_counter() - began
+                run.cpu_seconds += time.process_time() - began
             run.step += 1
         return loss
 
@@ -101,7 +101,8 @@ class Trainer:
             return self.loss(self.model.apply(params, pair.inputs), pair)
 
         value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = self.optimizer.update(gradient, state, params)
+        with jax.numpy_dtype_promotion("standard"):  # Optax relies on it.
+            updates, state = self.optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, value
 
 
