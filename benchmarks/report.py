@@ -65,7 +65,7 @@ def write(folder: pathlib.Path, page: pathlib.Path, names: Sequence[str]) -> Non
             title = cases.load(name).title
             parts.append(f"![{title}: time and memory](images/{path.name})")
             parts.append(_caption(swept))
-        text = _replaced(text, name, "\n\n".join(parts))
+        text = replaced(text, name, "\n\n".join(parts))
     page.write_text(text, "utf-8")
 
 
@@ -76,7 +76,7 @@ def _records(folder: pathlib.Path, pattern: str) -> list[Record]:
     return [Record.load(path) for path in sorted(folder.glob(pattern), key=number)]
 
 
-def _replaced(text: str, name: str, content: str) -> str:
+def replaced(text: str, name: str, content: str) -> str:
     start, end = f"<!-- results: {name} -->", "<!-- end -->"
     pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
     if len(pattern.findall(text)) != 1:
