@@ -44,7 +44,7 @@ def as_batch(graph: jraph.GraphsTuple) -> Batch:
     >>> inputs, targets = Sorting(seed=0)[0]
     >>> batch = as_batch(labelled(inputs, nodes={"true": targets.nodes}))
     >>> batch["nodes.true"].shape
-    (1, 13, 2)
+    (1, 8, 2)
     """
     flat = {
         f"{name}.{key}": value

@@ -97,7 +97,7 @@ def test_few_edges_are_listed_and_many_are_a_matrix():
         )
         return rl.explain(case.call, *case.shapes()).plans[0].lowering.name
 
-    assert chosen(0.5) == "sparse"
+    assert chosen(0.5) in ("edges", "sparse")
     assert chosen(10) == "dense"
 
 
