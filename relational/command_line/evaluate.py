@@ -55,7 +55,7 @@ def evaluate(
             "Note: these are not the data that the run was trained on.", err=True
         )
     precision = spec.training.precision
-    chosen: Sequence[str] = splits or getattr(data, "splits", ["validation"])  # type: ignore[arg-type]
+    chosen: Sequence[str] = splits or getattr(data, "splits", ["validation"])
     found = [
         training.evaluate(task, loaded.params, data, split, precision=precision)
         for split in chosen
