@@ -98,7 +98,9 @@ def _loss(outputs: list[Any], targets: Any, graph: Any) -> Any:
     for output in outputs:
         for logits, target, mask in zip(output, targets, masks, strict=True):
             surprise = -(jax.nn.log_softmax(logits) * target).sum(-1)
-            total = total + jnp.where(mask, surprise, 0).sum() / mask.sum()
+            total = total + jnp.where(mask, surprise, 0).sum() / mask.sum().astype(
+                surprise.dtype
+            )
     return total / len(outputs)
 
 
