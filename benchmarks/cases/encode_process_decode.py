@@ -73,7 +73,7 @@ def _batch(graphs: int) -> tuple[Any, Any]:
     sides = [jraph.batch_np([pair[side] for pair in pairs]) for side in (0, 1)]
     nodes, edges = (int(getattr(sides[0], n).sum()) for n in ("n_node", "n_edge"))
     size = (-(-(nodes + 1) // 32) * 32, -(-edges // 128) * 128, graphs + 1)
-    return tuple(jraph.pad_with_graphs(side, *size) for side in sides)  # type: ignore[return-value]
+    return tuple(jraph.pad_with_graphs(side, *size) for side in sides)
 
 
 def _split(arrays: dict[str, Any]) -> tuple[Any, Any, int, dict[str, Any]]:
