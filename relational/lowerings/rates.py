@@ -2,8 +2,8 @@
 
 Fitted to the cases of `benchmarks/choices/grid.py`, on two cores of a server, float32,
 JAX 0.10.2; `python -m benchmarks.choices --fit` prints the table again from new
-measurements. Those of "sparse" and "shifts" are set from a few of the cases, and by
-hand. For a pass forward and one backward:
+measurements. Those of "shifts", and the "call" of "sparse", are set from a few of the
+cases, and by hand. For a pass forward and one backward:
 
 - "call": once; "grouped": a convolution of numbers, once; "step": a step of a loop over
   tiles or graphs;
@@ -77,14 +77,14 @@ RATES: Mapping[str, Mapping[str, float]] = {
     },
     "sparse": {
         "call": 5.0e-05,
-        "compared": 7.0e-10,
-        "edge": 5.0e-09,
-        "exponential": 3.0e-08,
-        "gathered": 1.0e-08,
-        "new": 5.0e-10,
-        "node": 8.0e-10,
-        "product": 7.0e-10,
-        "step": 2.0e-05,
+        "compared": 2.7e-10,
+        "edge": 2.0e-09,
+        "exponential": 2.5e-08,
+        "gathered": 5.8e-11,
+        "new": 1.7e-10,
+        "node": 8.6e-10,
+        "product": 9.1e-11,
+        "step": 1.5e-05,
     },
     "shifts": {
         "call": 1.5e-04,
