@@ -58,16 +58,18 @@ def _springs(runs: Sequence[Line]) -> Iterable[str]:
     yield (
         "| setting | seeds | masses | "
         + " | ".join(f"step {t}" for t in _TIMES)
-        + " | constant velocity, step 50 | free fall, step 50 | energy off by, step 50 |"
+        + " | mean of 50 | constant velocity, mean | free fall, mean"
+        + " | energy off by, step 50 |"
     )
-    yield "|---" * (6 + len(_TIMES)) + "|"
+    yield "|---" * (7 + len(_TIMES)) + "|"
     for setting, some in _grouped(runs, "setting").items():
         for size in some[0]["found"]:
             each = [line["found"][size] for line in some]
             errors = [_mean([one["error"][t] for one in each]) for t in _TIMES]
             cells = [setting, len(some), size.removesuffix(" masses")]
             cells += [f"{error:.3f} m" for error in errors]
-            cells += [f"{each[0][name][50]:.2f} m" for name in _BASELINES]
+            cells.append(f"{_mean([_mean(one['error'][1:]) for one in each]):.3f} m")
+            cells += [f"{_mean(each[0][name][1:]):.2f} m" for name in _BASELINES]
             cells.append(f"{_mean([one['energy_error'][50] for one in each]):.2f} J")
             yield _row(cells)
 
