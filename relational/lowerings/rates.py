@@ -76,7 +76,7 @@ RATES: Mapping[str, Mapping[str, float]] = {
         "product": 2.8e-10,
     },
     "sparse": {
-        "call": 5.0e-05,
+        "call": 6.5e-05,
         "compared": 2.7e-10,
         "edge": 2.0e-09,
         "exponential": 2.5e-08,

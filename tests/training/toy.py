@@ -64,6 +64,19 @@ class Bigrams:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Traced(Bigrams):
+    """A task that keeps when it was traced: an entry a trace, whether of training."""
+
+    traces: list[bool] = dataclasses.field(default_factory=list, compare=False)
+
+    def outcome(
+        self, params: Params, key: jax.Array, batch: Batch, *, is_training: bool
+    ) -> Outcome:
+        self.traces.append(is_training)
+        return super().outcome(params, key, batch, is_training=is_training)
+
+
 def _phase(key: jax.Array) -> jax.Array:
     return (jax.random.key_data(key)[-1] % 1000).astype(jnp.float32)
 
