@@ -38,12 +38,14 @@ class Programs:
       both: returns the output's gradients with respect to the inputs, by name, for
         the cotangent among the inputs; None where a peer has no backward pass.
       temporary: bytes of temporary memory of each program, where it is known.
+      texts: the instructions of each program, where XLA compiled it.
     """
 
     forward: Callable[[], Any]
     both: Callable[[], Any] | None
     to_numpy: Callable[[Any], Any]
     temporary: Callable[[], list[int]] | None = None
+    texts: Callable[[], list[str]] | None = None
 
     def results(self) -> Arrays:
         """Runs both programs; returns the output and the gradients, by name."""
@@ -138,6 +140,7 @@ def jax_programs(
         both=run_both if has_backward else None,
         to_numpy=lambda tree: jax.tree.map(np.asarray, tree),
         temporary=temporary,
+        texts=lambda: [each.as_text() for each in programs],
     )
 
 

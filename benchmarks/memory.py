@@ -17,7 +17,7 @@ _PEERS = {
     "JAX skewed": "skewed",
     "JAX pairwise": "pairwise",
 }
-_LENGTHS = (1024, 2048, 4096, 8192, 16384)
+_LENGTHS = (1024, 2048, 4096, 8192, 16384, 32768)
 
 
 def main(
