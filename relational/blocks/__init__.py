@@ -21,12 +21,12 @@ from relational.blocks.classic_networks import (
     message_passing_network as message_passing_network,
 )
 from relational.blocks.classic_networks import relation_network as relation_network
-from relational.blocks.composition import EncodeProcessDecode as EncodeProcessDecode
-from relational.blocks.composition import Independent as Independent
+from relational.blocks.encode_process_decode import EncodeProcessDecode as EncodeProcessDecode
+from relational.blocks.independent import Independent as Independent
 from relational.blocks.composition import Repeat as Repeat
 from relational.blocks.composition import Sequential as Sequential
-from relational.blocks.composition import added as added
-from relational.blocks.composition import side_by_side as side_by_side
+from relational.blocks.joining import added as added
+from relational.blocks.joining import side_by_side as side_by_side
 from relational.blocks.embedding import Embedding as Embedding
 from relational.blocks.embedding import sinusoids as sinusoids
 from relational.blocks.feed_forward import FeedForward as FeedForward

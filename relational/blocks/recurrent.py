@@ -17,7 +17,7 @@ import jraph
 
 import relational as rl
 from relational.blocks import parts
-from relational.blocks.saying import with_edges
+from relational.blocks.features import with_edges
 from relational.graphs import EDGE
 
 State = dict[str, Any]

@@ -3,7 +3,6 @@
 Shapes: *lead leading axes of the graph, N nodes, E edges, G graphs of a tuple, D width.
 """
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import relational as rl
 from relational.aggregators import Aggregator
 from relational.blocks import parts
+from relational.blocks.features import with_edges
 
 Aggregators = Aggregator | tuple[Aggregator, ...]
 
@@ -119,12 +119,6 @@ _SITES = {
     "sender": "sender",
     "globals": "receiver",
 }
-
-
-def with_edges(graph: rl.Graph, over: str, features: jax.Array) -> rl.Graph:
-    """Returns a graph with other features of an edge set."""
-    edge_set = dataclasses.replace(graph.edge_set(over), features=features)
-    return dataclasses.replace(graph, edges={**graph.edges, over: edge_set})
 
 
 def at_edges(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import relational as rl
 from relational import blocks, specs
 from relational.blocks import parts
-from relational.blocks.saying import with_edges
+from relational.blocks.features import with_edges
 from relational.graphs import EDGE
 from relational.models.layers.stack import Layer, layer_of
 from relational.models.layers.updates import AGGREGATORS, mlp_of

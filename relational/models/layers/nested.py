@@ -5,7 +5,7 @@ from typing import Any
 
 import relational as rl
 from relational import blocks, specs
-from relational.blocks.saying import with_edges
+from relational.blocks.features import with_edges
 from relational.graphs import EDGE, NODE
 from relational.models.layers.stack import Layer, Stack, layer_of
 from relational.models.named import topology_of
