@@ -1,7 +1,7 @@
 """Composition: blocks one after another. A graph goes in and a graph comes out.
 
 So blocks follow each other, and are repeated with shared or separate parameters
-(Battaglia et al. 2018, section 4.3, figure 6).
+(Battaglia et al. 2018, section 4.3).
 """
 
 import dataclasses

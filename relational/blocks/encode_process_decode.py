@@ -18,7 +18,7 @@ from relational.blocks.recurrent import Recurrent
 
 
 class EncodeProcessDecode(hk.Module):
-    """Encode, process several times, decode (Battaglia et al. 2018, figure 6).
+    """Encode, process several times, decode (Battaglia et al. 2018, section 4.3).
 
         latent_0 = encode(graph)
         latent_m = core(latent_0 beside latent_(m-1)),      m = 1 ... M
