@@ -208,6 +208,76 @@ def test_the_block_is_that_of_jraph():
     )
 
 
+def attending(**settings):
+    """A block whose nodes attend to their edges, with two scores an edge."""
+    ours = updates()
+    rng = np.random.default_rng(4)
+    say = jnp.asarray(rng.normal(size=(11, 6)), jnp.float32)
+    weigh = jnp.asarray(rng.normal(size=(14, 2)), jnp.float32)
+    return {
+        "update_edge": lambda x: jnp.tanh(x @ say),
+        "score_edge": lambda x: x @ weigh,
+        "update_node": same,
+        "node_inputs": ("received",),
+        "edges_to_nodes": rl.Softmax(),
+        "update_global": ours["update_global"],
+        "global_inputs": ("edges", "globals"),
+        **settings,
+    }, (say, weigh)
+
+
+@pytest.mark.parametrize("keeps_edges", [True, False])
+def test_attention_within_the_block_is_that_of_jraph(keeps_edges):
+    graph = small_graphs()
+    settings, (say, weigh) = attending(update_global=None, keeps_edges=keeps_edges)
+
+    def beside(edge, sender, receiver, globals_):
+        return jnp.concatenate([edge, receiver, sender, globals_], -1)
+
+    theirs = jraph.GraphNetwork(
+        update_edge_fn=lambda *read: jnp.tanh(beside(*read) @ say),
+        update_node_fn=lambda nodes, sent, received, globals_: received,
+        attention_logit_fn=lambda *read: beside(*read) @ weigh,
+        attention_reduce_fn=lambda edges, weights: (
+            edges.reshape(-1, 2, 3) * weights[..., None]
+        ).reshape(-1, 6),
+    )(graph)
+    found = jax.jit(block(**settings).apply)({}, None, graph)
+    np.testing.assert_allclose(found.nodes, theirs.nodes, atol=1e-5)
+    np.testing.assert_array_equal(found.nodes[4:], 0)  # They hear nobody.
+    if keeps_edges:  # Those of jraph are weighted.
+        ends = graph.senders, graph.receivers
+        sender, receiver = (graph.nodes[side] for side in ends)
+        globals_ = jnp.broadcast_to(graph.globals[:1], (8, 4))
+        said = jnp.tanh(beside(graph.edges, sender, receiver, globals_) @ say)
+        np.testing.assert_allclose(found.edges, said, atol=1e-5)
+    else:
+        assert found.edges is graph.edges or (found.edges == graph.edges).all()
+
+
+def test_attention_stands_beside_other_aggregators():
+    graph = small_graphs()
+    both, _ = attending(edges_to_nodes=(rl.Softmax(), rl.Max()), update_global=None)
+    alone, _ = attending(update_global=None)
+    plain = {**both, "score_edge": None, "edges_to_nodes": rl.Max()}
+    found = apply(graph, **both).nodes
+    np.testing.assert_allclose(found[:, :6], apply(graph, **alone).nodes, atol=1e-6)
+    np.testing.assert_allclose(found[:, 6:], apply(graph, **plain).nodes, atol=1e-6)
+
+
+def test_scores_that_nobody_hears_or_that_do_not_divide_are_named():
+    settings, _ = attending(edges_to_nodes=rl.Mean())
+    with pytest.raises(
+        ValueError, match="`edges_to_nodes` must hear the scores of `sc"
+    ):
+        apply(small_graphs(), **settings)
+    settings, _ = attending(score_edge=lambda x: x[:, :4])
+    with pytest.raises(
+        ValueError, match=r"divide the width of what edges say, 6; got 4"
+    ):
+        apply(small_graphs(), **settings)
+
+
 @pytest.mark.parametrize(
     "topology", [rl.Complete(), rl.Band(before=1, after=1)], ids=str
 )
