@@ -28,6 +28,8 @@ class EncodeProcessDecode(hk.Module):
     comes into every step beside what the last one made, so that nothing is forgotten.
     With a memory, latent_m is what its cells make of the core's graph.
 
+    The loop is compiled whenever it is traced: call the model under `jax.jit`.
+
     Args:
       encoder, core, decoder: from graph to graph, without side effects. The core sees
         twice the width of the encoder's features. Where it returns their width, the

@@ -222,10 +222,11 @@ def test_separate_steps_have_parameters_of_their_own_and_shared_ones_have_one_se
     separate = hk.transform(
         lambda graph: blocks.Repeat(keeps_shapes, 3, "separate")(graph)
     )
-    params = separate.init(jax.random.key(0), graph)
+    params = jax.jit(separate.init)(jax.random.key(0), graph)
     single = hk.transform(lambda graph: keeps_shapes()(graph))
-    once = single.init(jax.random.key(0), graph)
+    once = jax.jit(single.init)(jax.random.key(0), graph)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(params)} == {3}
+    step_once = jax.jit(single.apply)
     by_hand = graph
     for step in range(3):
         prefix = next(iter(params)).removesuffix("linear")
@@ -234,19 +235,17 @@ def test_separate_steps_have_parameters_of_their_own_and_shared_ones_have_one_se
             for name, layer in params.items()
         }
         assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, once)
-        by_hand = single.apply(own, None, by_hand)
-    found = separate.apply(params, None, graph)
+        by_hand = step_once(own, None, by_hand)
+    found = jax.jit(separate.apply)(params, None, graph)
     np.testing.assert_allclose(found.nodes["node"], by_hand.nodes["node"], atol=1e-5)
     np.testing.assert_allclose(found.globals_, by_hand.globals_, atol=1e-5)
 
     shared = hk.transform(lambda graph: blocks.Repeat(keeps_shapes, 3)(graph))
-    assert jax.tree.map(jnp.shape, shared.init(jax.random.key(0), graph)) == (
-        jax.tree.map(jnp.shape, once)
-    )
-    thrice = single.apply(
-        once, None, single.apply(once, None, single.apply(once, None, graph))
-    )
-    found = shared.apply(once, None, graph)
+    assert jax.tree.map(
+        jnp.shape, jax.eval_shape(shared.init, jax.random.key(0), graph)
+    ) == (jax.tree.map(jnp.shape, once))
+    thrice = step_once(once, None, step_once(once, None, step_once(once, None, graph)))
+    found = jax.jit(shared.apply)(once, None, graph)
     np.testing.assert_allclose(found.nodes["node"], thrice.nodes["node"], atol=1e-5)
 
 
