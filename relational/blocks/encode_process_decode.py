@@ -28,7 +28,9 @@ class EncodeProcessDecode(hk.Module):
     comes into every step beside what the last one made, so that nothing is forgotten.
     With a memory, latent_m is what its cells make of the core's graph.
 
-    The loop is compiled whenever it is traced: call the model under `jax.jit`.
+    The loop is compiled whenever it is traced: call the model under `jax.jit`. One step
+    after another (`unroll`) takes longer to compile and, on a CPU, a little less for
+    gradients: some 8 % for the network of the paper's demonstrations with 10 steps.
 
     Args:
       encoder, core, decoder: from graph to graph, without side effects. The core sees
@@ -36,6 +38,7 @@ class EncodeProcessDecode(hk.Module):
         steps are one loop; else they are traced one by one.
       num_steps: M, unless the call says otherwise.
       memory: cells behind the core that carry a hidden graph from step to step.
+      unroll: how many steps are one turn of the loop; M or more leaves no loop.
 
     >>> import haiku as hk, jax, jax.numpy as jnp, jraph
     >>> from relational.blocks import EncodeProcessDecode, GraphNetwork, Independent
@@ -62,6 +65,7 @@ class EncodeProcessDecode(hk.Module):
         decoder: Block,
         num_steps: int,
         memory: Recurrent | None = None,
+        unroll: int = 1,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -71,6 +75,8 @@ class EncodeProcessDecode(hk.Module):
         self.decoder = decoder
         self.num_steps = num_steps
         self.memory = memory
+        check_count("unroll", unroll, least=1, advice="It counts steps.")
+        self.unroll = unroll
 
     def __call__(self, graph: Any, *, num_steps: int | None = None) -> list[Any]:
         """Returns the decoded graph of each processing step.
@@ -93,7 +99,7 @@ class EncodeProcessDecode(hk.Module):
 
         state = None if self.memory is None else self.memory.initial_state(encoded)
         start = (features_of(encoded), state)
-        outputs = _scanned(step, start, count)
+        outputs = _scanned(step, start, count, self.unroll)
         return [with_all_features(decoded, output) for output in outputs]
 
     def process(self, encoded: Any, latent: Any, state: Any) -> tuple[Any, Any]:
@@ -113,15 +119,17 @@ class EncodeProcessDecode(hk.Module):
         return self.decoder(latent)
 
 
-def _scanned(step: Callable[..., Any], start: Any, count: int) -> list[Any]:
+def _scanned(
+    step: Callable[..., Any], start: Any, count: int, unroll: int
+) -> list[Any]:
     """Returns what each of `count` steps gives, in one loop if they carry one shape."""
-    if count == 1 or not _keeps_shapes(step, start):
+    if unroll >= count or not _keeps_shapes(step, start):
         outputs = []
         for _ in range(count):
             start, output = step(start, None)
             outputs.append(output)
         return outputs
-    _, stacked = hk.scan(step, start, None, count)
+    _, stacked = hk.scan(step, start, None, count, unroll=unroll)
     leaves, treedef = jax.tree.flatten(stacked)
     # The derivative of a split puts together; that of an index would add up zeros.
     cut = [jnp.split(leaf, count) for leaf in leaves]

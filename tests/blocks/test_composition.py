@@ -75,8 +75,10 @@ def remembering():
     return blocks.Recurrent(**cells)
 
 
-@pytest.mark.parametrize("memory", [None, remembering], ids=["plain", "remembering"])
-def test_encode_process_decode_is_its_loop(memory):
+@pytest.mark.parametrize(
+    ("memory", "unroll"), [(None, 1), (remembering, 2)], ids=["plain", "remembering"]
+)
+def test_encode_process_decode_is_its_loop(memory, unroll):
     """Values and gradients, of a loop that is traced once and of one by hand."""
 
     def parts():
@@ -88,7 +90,12 @@ def test_encode_process_decode_is_its_loop(memory):
     def ours(graph):
         encoder, core, decoder, cells = parts()
         model = blocks.EncodeProcessDecode(
-            encoder=encoder, core=core, decoder=decoder, num_steps=5, memory=cells
+            encoder=encoder,
+            core=core,
+            decoder=decoder,
+            num_steps=5,
+            memory=cells,
+            unroll=unroll,
         )
         return model(graph, num_steps=3)
 
@@ -135,8 +142,10 @@ def same(graph):
     return graph
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_steps_that_keep_their_shapes_are_traced_once(keeps):
+@pytest.mark.parametrize(
+    ("keeps", "unroll"), [(True, 1), (False, 1), (True, 6)], ids=str
+)
+def test_steps_that_keep_their_shapes_are_traced_once(keeps, unroll):
     traced = []
 
     def core(graph):
@@ -148,7 +157,7 @@ def test_steps_that_keep_their_shapes_are_traced_once(keeps):
 
     model = hk.transform(
         lambda graph: blocks.EncodeProcessDecode(
-            encoder=same, core=core, decoder=same, num_steps=6
+            encoder=same, core=core, decoder=same, num_steps=6, unroll=unroll
         )(graph)
     )
     graph = BATCH._replace(globals=None)
@@ -161,7 +170,9 @@ def test_steps_that_keep_their_shapes_are_traced_once(keeps):
         np.testing.assert_array_equal(output.edges, BATCH.edges)
         assert output.globals is None
         assert output.senders is BATCH.senders
-    if keeps:
+    if unroll == 6:
+        assert len(traced) == 6
+    elif keeps:
         assert len(traced) < 6
     else:  # Each step hears all that were before.
         assert traced[-6:] == [(8, 4 + 4 * m) for m in range(1, 7)]
