@@ -56,3 +56,12 @@ def shown(value: object) -> str:
         return text
     kind = type(value).__name__
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+
+
+def check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
+    """Raises a ValueError unless a value is one of those known."""
+    if value not in known:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, known))}; got "
+            f"{shown(value)}."
+        )

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import citations, kept, molecules, sampled_training
+from benchmarks import citations, kept, sampled_training
+from benchmarks.molecules.models import MODELS
 from relational import datasets
 from relational.datasets import graph_pairs
 from relational.datasets.molecules import molecule_graph
@@ -124,9 +125,7 @@ def test_baselines_are_the_mean_and_what_is_linear_in_counts():
     graphs = tuple(chain(length, length) for length in range(3, 43))
     targets = np.array([2.0 * len(graph.nodes) - 5 for graph in graphs], np.float32)
     known = datasets.Molecules(graphs=graphs, targets=targets, unit="m")
-    linear, mean = (
-        molecules.MODELS[name].over(known)(0) for name in ("linear", "mean")
-    )
+    linear, mean = (MODELS[name].over(known)(0) for name in ("linear", "mean"))
     assert linear["test"] < 0.01
     split = datasets.random_split(40, 0)
     gap = targets[split.test] - targets[split.train].mean()
@@ -135,7 +134,7 @@ def test_baselines_are_the_mean_and_what_is_linear_in_counts():
 
 @pytest.mark.parametrize("kind", ["message passing", "transformer"])
 def test_batches_hold_each_molecule_once_and_padding_is_not_heard(kind):
-    recipe = molecules.MODELS[kind]
+    recipe = MODELS[kind]
     graphs = [chain(length) for length in (3, 5, 9, 4, 10)]
     targets = np.arange(5.0, dtype=np.float32)
     model = hk.without_apply_rng(

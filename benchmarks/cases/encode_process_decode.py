@@ -156,6 +156,7 @@ def _ours(is_split: bool) -> Callable[[Arrays], Programs]:
                     [group(blocks.Independent, "decoder"), output]
                 ),
                 num_steps=steps,
+                unroll=steps,  # As jraph's users write it.
             )
             return [(step.nodes, step.edges) for step in model(graph)]
 

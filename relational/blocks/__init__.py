@@ -21,22 +21,24 @@ from relational.blocks.classic_networks import (
     message_passing_network as message_passing_network,
 )
 from relational.blocks.classic_networks import relation_network as relation_network
-from relational.blocks.composition import EncodeProcessDecode as EncodeProcessDecode
-from relational.blocks.composition import Independent as Independent
 from relational.blocks.composition import Repeat as Repeat
 from relational.blocks.composition import Sequential as Sequential
-from relational.blocks.composition import added as added
-from relational.blocks.composition import side_by_side as side_by_side
+from relational.blocks.edge_attention import EdgeAttention as EdgeAttention
 from relational.blocks.embedding import Embedding as Embedding
 from relational.blocks.embedding import sinusoids as sinusoids
+from relational.blocks.encode_process_decode import (
+    EncodeProcessDecode as EncodeProcessDecode,
+)
 from relational.blocks.feed_forward import FeedForward as FeedForward
 from relational.blocks.graph_attention import GraphAttention as GraphAttention
 from relational.blocks.graph_convolution import GraphConvolution as GraphConvolution
-from relational.blocks.graph_convolution import GraphIsomorphism as GraphIsomorphism
-from relational.blocks.graph_convolution import GraphSAGE as GraphSAGE
 from relational.blocks.graph_network import GraphNetwork as GraphNetwork
-from relational.blocks.graph_transformer import EdgeAttention as EdgeAttention
 from relational.blocks.graph_transformer import GraphTransformer as GraphTransformer
+from relational.blocks.independent import Independent as Independent
+from relational.blocks.joining import added as added
+from relational.blocks.joining import side_by_side as side_by_side
+from relational.blocks.neighbour_sums import GraphIsomorphism as GraphIsomorphism
+from relational.blocks.neighbour_sums import GraphSAGE as GraphSAGE
 from relational.blocks.non_local import VAIN as VAIN
 from relational.blocks.non_local import NonLocal as NonLocal
 from relational.blocks.parts import over_topology as over_topology

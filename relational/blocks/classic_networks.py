@@ -1,7 +1,7 @@
 """The networks of the papers, as the general block with arguments.
 
 Each function names what its paper reads and how it adds up; the updates are the
-caller's. Read them beside table 1 and figure 4 of Battaglia et al. 2018.
+caller's. Read them beside figure 4 and section 4.2 of Battaglia et al. 2018.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def interaction_network(
     over: str = EDGE,
     name: str = "interaction_network",
 ) -> GraphNetwork:
-    """Objects and their relations, without globals (Battaglia et al. 2016, equation 2).
+    """Objects and their relations, without globals (Battaglia et al. 2016).
 
         e'_k = phi_e(e_k, v_r, v_s),    v'_i = phi_v(sum of e'_k, v_i)
 
@@ -213,7 +213,7 @@ def comm_net(
     over: str = EDGE,
     name: str = "comm_net",
 ) -> GraphNetwork:
-    """Agents that hear the mean of the others (Sukhbaatar et al. 2016, equation 2).
+    """Agents that hear the mean of the others (Sukhbaatar et al. 2016).
 
         v'_i = phi_v(mean of phi_e(v_s), encode(v_i))
 

@@ -4,11 +4,10 @@ A score is one number an edge, a softmax over the edges that end in a node makes
 of scores, and a message is what the sender says: so both are one call of
 `rl.propagate`, on listed edges or on a rule.
 
-Shapes: H heads, *lead leading axes of the graph, R receivers, S senders, N nodes, D
-width, K width of a head. Heads stand in front, since a topology's data have no heads.
+Shapes: H heads, *lead leading axes of the graph, N nodes, E edges, D width, K width of a
+head. Heads stand in front, since a topology's data have no heads.
 """
 
-import math
 from typing import Any, Literal
 
 import haiku as hk
@@ -17,10 +16,13 @@ import jax.numpy as jnp
 import jraph
 
 import relational as rl
-from relational._checks import check_count, shown
-from relational.blocks import parts
-from relational.blocks.listening import heard_by, with_bias
+from relational._checks import check_choice, check_count
+from relational.blocks.dense import dense, glorot, with_bias
+from relational.blocks.ends import Ends
+from relational.blocks.heads import joined_heads, split_heads
+from relational.blocks.self_edges import heard_by, listed_with_features, mean_of_others
 from relational.graphs import EDGE
+from relational.topologies import Topology
 
 _SLOPE = 0.2  # Of the LeakyReLU: Velickovic et al. 2018, section 2.1.
 
@@ -30,19 +32,23 @@ class GraphAttention(hk.Module):
 
         v'_i = b + sum over senders j of  softmax_j(score_ij) W v_j
 
-        GAT:    score_ij = LeakyReLU(a . [W v_i, W v_j])
-        GATv2:  score_ij = a . LeakyReLU(W_r v_i + W v_j)         (Brody et al. 2022, eq. 7)
+        GAT:    score_ij = LeakyReLU(a . [W v_i, W v_j, W_e e_ij])
+        GATv2:  score_ij = a . LeakyReLU(W_r v_i + W v_j + W_e e_ij)
 
-    Heads stand side by side, or are averaged. The activation after it is not included.
+    GATv2 is equation 7 of Brody et al. 2022. Heads stand side by side, or are averaged.
+    The activation after it is not included.
 
-    We differ from the paper in adding an offset b, as its code does.
+    We differ from the papers in adding an offset b, as their code does, and in W_e e_ij,
+    which is there if edges are read; both as PyTorch Geometric has them.
 
     Args:
       num_heads: H.
       head_width: K.
       kind: "gat", whose ranking of senders is the same for all receivers, or "gatv2".
       heads: "concatenated" to H K, or their "mean", K, as in the last layer.
-      self_edges: whether each node hears itself as well, once.
+      self_edges: whether each node hears itself as well, once. Where edges are read,
+        that edge has the mean of the features of the others that end in the node.
+      reads_edges: whether scores read the features of edges, which are then listed.
       shares_weights: of GATv2, whether W_r is W.
       with_bias: whether there is an offset b (GATv2: also of W and W_r).
       over: the edge set.
@@ -71,6 +77,7 @@ class GraphAttention(hk.Module):
         kind: Literal["gat", "gatv2"] = "gat",
         heads: Literal["concatenated", "mean"] = "concatenated",
         self_edges: bool = True,
+        reads_edges: bool = False,
         shares_weights: bool = False,
         with_bias: bool = True,
         over: str = EDGE,
@@ -86,6 +93,7 @@ class GraphAttention(hk.Module):
         self.kind = kind
         self.heads = heads
         self.self_edges = self_edges
+        self.reads_edges = reads_edges
         self.shares_weights = shares_weights
         self.with_bias = with_bias
         self.over = over
@@ -100,67 +108,62 @@ class GraphAttention(hk.Module):
         """Returns the graph with other features of its receivers.
 
         Args:
-          graph: features [*lead, N, D] of the node sets of the edge set.
+          graph: features [*lead, N, D] of the node sets of the edge set, and of its
+            edges [*lead, E, D'], where they are read.
           dropout_rate: of the weights; needs a key (`hk.next_rng_key`).
           lowering: as for `rl.propagate`.
         """
-        whole, back = parts.as_graph(graph)
-        edge_set = whole.edge_set(self.over)
-        sender = parts.node_features(whole, edge_set.senders, "GraphAttention")
-        receiver = parts.node_features(whole, edge_set.receivers, "GraphAttention")
-        said = self._gat if self.kind == "gat" else self._gatv2
+        ends = Ends(graph, self.over, "GraphAttention")
+        topology, edges = self._edges(ends)
+        say = self._gat if self.kind == "gat" else self._gatv2
         heard = rl.propagate(
-            heard_by(whole, self.over, self_edges=self.self_edges),
-            batch_axes=whole.batch_axes + 1,
+            topology,
+            batch_axes=ends.batch_axes + 1,
             aggregator=rl.Softmax(),
             message=lambda sender: sender.value,
-            dropout=rl.Dropout(dropout_rate, hk.next_rng_key())
-            if dropout_rate
-            else None,
+            dropout=dropout_of(dropout_rate),
             lowering=lowering,
-            **said(
-                receiver, sender, is_bipartite=edge_set.senders != edge_set.receivers
-            ),
+            **say(ends, edges),
         )
         result = joined_heads(heard, self.heads)
-        if self.with_bias:
-            result = with_bias(result)
-        return back(whole.with_features(edge_set.receivers, result))
+        return ends.with_receivers(with_bias(result) if self.with_bias else result)
 
     @hk.transparent
-    def _gat(
-        self, receiver: jax.Array, sender: jax.Array, *, is_bipartite: bool
-    ) -> dict[str, Any]:
-        value = self._project(sender, "sender", with_bias=False)
+    def _edges(self, ends: Ends) -> tuple[Topology, jax.Array | None]:
+        """Returns who hears whom, and W_e e, [H, *lead, E, K], or None."""
+        if not self.reads_edges:
+            return heard_by(ends, self_edges=self.self_edges), None
+        own = mean_of_others(ends, ends.edge) if self.self_edges else None
+        topology, features = listed_with_features(ends, ends.edge, own)
+        return topology, self._project(features, "edge", with_bias=False)
+
+    @hk.transparent
+    def _gat(self, ends: Ends, edges: jax.Array | None) -> dict[str, Any]:
+        value = self._project(ends.sender, "sender", with_bias=False)
         other = value
-        if is_bipartite:
-            other = self._project(receiver, "receiver", with_bias=False)
-        # a . [W v_i, W v_j] is a sum of one number a receiver and one a sender.
+        if ends.is_bipartite:
+            other = self._project(ends.receiver, "receiver", with_bias=False)
+        # a . [x, y, z] is a sum of one number a receiver, one a sender and one an edge.
         return {
             "receivers": {"logit": self._logit(other, "receiver_score")},
             "senders": {"logit": self._logit(value, "sender_score"), "value": value},
-            "score": lambda receiver, sender: jax.nn.leaky_relu(
-                receiver.logit + sender.logit, _SLOPE
-            ),
+            "edges": None if edges is None else self._logit(edges, "edge_score"),
+            "score": _gat_score if edges is None else _gat_edge_score,
         }
 
     @hk.transparent
-    def _gatv2(
-        self, receiver: jax.Array, sender: jax.Array, *, is_bipartite: bool
-    ) -> dict[str, Any]:
-        value = self._project(sender, "sender", with_bias=self.with_bias)
+    def _gatv2(self, ends: Ends, edges: jax.Array | None) -> dict[str, Any]:
+        value = self._project(ends.sender, "sender", with_bias=self.with_bias)
         other = value
-        if is_bipartite or not self.shares_weights:
-            other = self._project(receiver, "receiver", with_bias=self.with_bias)
+        if ends.is_bipartite or not self.shares_weights:
+            other = self._project(ends.receiver, "receiver", with_bias=self.with_bias)
         rows = self._rows("score", value)
-        context = rows.reshape(self.num_heads, *(1,) * (value.ndim - 3), -1)
         return {
             "receivers": {"query": other},
             "senders": {"value": value},
-            "context": context,
-            "score": lambda receiver, sender, context: rl.dot(
-                jax.nn.leaky_relu(receiver.query + sender.value, _SLOPE), context
-            ),
+            "edges": edges,
+            "context": rows.reshape(self.num_heads, *(1,) * (value.ndim - 3), -1),
+            "score": _gatv2_score if edges is None else _gatv2_edge_score,
         }
 
     @hk.transparent
@@ -174,38 +177,28 @@ class GraphAttention(hk.Module):
 
     @hk.transparent
     def _rows(self, name: str, value: jax.Array) -> jax.Array:
-        init = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
         shape = (self.num_heads, self.head_width)
-        rows: jax.Array = hk.get_parameter(name, shape, value.dtype, init)
+        rows: jax.Array = hk.get_parameter(name, shape, value.dtype, glorot())
         return rows
 
 
-def dense(value: jax.Array, width: int, name: str, with_bias: bool) -> jax.Array:
-    """Returns a dense layer of [*lead, N, D]: [*lead, N, width]."""
-    init = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
-    layer = hk.Linear(width, with_bias=with_bias, w_init=init, name=name)
-    return parts.by_rows(layer, value)
+def dropout_of(rate: float) -> rl.Dropout | None:
+    """Returns the dropout of weights at a rate, with a key if it is not 0."""
+    return rl.Dropout(rate, hk.next_rng_key()) if rate else None
 
 
-def split_heads(value: jax.Array, num_heads: int) -> jax.Array:
-    """Returns [*lead, N, H K] as [H, *lead, N, K]."""
-    *lead, width = value.shape
-    split = value.reshape(*lead, num_heads, width // num_heads)
-    return jnp.moveaxis(split, -2, 0)
+def _gat_score(receiver: Any, sender: Any) -> Any:
+    return jax.nn.leaky_relu(receiver.logit + sender.logit, _SLOPE)
 
 
-def joined_heads(heard: jax.Array, heads: str) -> jax.Array:
-    """Returns [H, *lead, N, K] as [*lead, N, H K], or its mean [*lead, N, K]."""
-    if heads == "mean":
-        return heard.mean(0)
-    moved = jnp.moveaxis(heard, 0, -2)
-    return moved.reshape(*moved.shape[:-2], math.prod(moved.shape[-2:]))
+def _gat_edge_score(receiver: Any, sender: Any, edge: Any) -> Any:
+    return jax.nn.leaky_relu(receiver.logit + sender.logit + edge, _SLOPE)
 
 
-def check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
-    """Raises a ValueError unless a value is one of those known."""
-    if value not in known:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(map(repr, known))}; got "
-            f"{shown(value)}."
-        )
+def _gatv2_score(receiver: Any, sender: Any, context: Any) -> Any:
+    return rl.dot(jax.nn.leaky_relu(receiver.query + sender.value, _SLOPE), context)
+
+
+def _gatv2_edge_score(receiver: Any, sender: Any, edge: Any, context: Any) -> Any:
+    total = receiver.query + sender.value + edge
+    return rl.dot(jax.nn.leaky_relu(total, _SLOPE), context)

@@ -17,9 +17,8 @@ import jax.numpy as jnp
 import jraph
 
 import relational as rl
-from relational._checks import shown
-from relational.aggregators import Aggregator
-from relational.blocks import parts
+from relational.blocks import parts, pooling
+from relational.blocks.listening import check_aggregators, check_hearing
 from relational.blocks.saying import Aggregators, Kept, Term, at_edges
 from relational.blocks.split_updates import SplitMLP
 from relational.blocks.updates import ByName, Update, check_inputs, check_update
@@ -40,18 +39,25 @@ class GraphNetwork(hk.Module):
         u'   = phi_u(rho({e'_k}), rho({v'_i}), u)                `update_global`
 
     An update is a function of rows [rows, D] -> [rows, D'], such as `hk.nets.MLP`, on
-    its inputs side by side, or a `ByName` or `SplitMLP`; None leaves what was there. Inputs that are
-    not named need not exist.
+    its inputs side by side, or a `ByName` or `SplitMLP`; None leaves what was there.
+    Inputs that are not named need not exist.
+
+    With `score_edge`, rho of edges to nodes may attend: a softmax over the edges that end
+    in a node makes weights of their scores (section 4.2.2, with phi_e as beta). Unlike
+    jraph's, the edges that are returned and pooled are e', not weighted.
 
     Args:
       update_edge, update_node, update_global: phi_e, phi_v, phi_u.
+      score_edge: as an update, from e'_k and the `edge_inputs` but "edge" to one score,
+        or H for so many parts of e'_k, each with weights of its own. For `rl.Softmax()`
+        among `edges_to_nodes`; edges are then listed, whether they are kept or not.
       edge_inputs: what phi_e reads, of "edge", "receiver", "sender", "globals", in the
         order in which it comes.
       node_inputs: what phi_v reads, of "received" and "sent" (what the edges that end
         and that begin in the node say), "node", "globals".
       global_inputs: what phi_u reads, of "edges", "nodes", "globals".
-      edges_to_nodes: rho of edges that end in a node, or begin there; an aggregator
-        without scores, or several, whose results stand side by side.
+      edges_to_nodes: rho of edges that end in a node, or begin there; an aggregator, or
+        several, whose results stand side by side.
       edges_to_globals, nodes_to_globals: rho of the edges and the nodes of a graph.
       keeps_edges: whether the returned graph has the updated edges. If not, it has the
         old ones, and what edges say is a term of `rl.propagate`: on a rule such as
@@ -59,7 +65,7 @@ class GraphNetwork(hk.Module):
       over: the edge set; a graph tuple has the edge set `edge`.
 
     Raises:
-      ValueError: if inputs are unknown, or aggregators need scores.
+      ValueError: if inputs are unknown, or aggregators need scores and there are none.
 
     Example, three nodes in a row:
 
@@ -84,6 +90,7 @@ class GraphNetwork(hk.Module):
         update_edge: Function = None,
         update_node: Function = None,
         update_global: Function = None,
+        score_edge: Function = None,
         edge_inputs: Sequence[str] = EDGE_INPUTS,
         node_inputs: Sequence[str] = ("received", "node", "globals"),
         global_inputs: Sequence[str] = GLOBAL_INPUTS,
@@ -98,15 +105,20 @@ class GraphNetwork(hk.Module):
         check_update("update_edge", update_edge)
         check_update("update_node", update_node)
         check_update("update_global", update_global)
+        check_update("score_edge", score_edge)
         check_inputs("edge_inputs", edge_inputs, EDGE_INPUTS)
         check_inputs("node_inputs", node_inputs, NODE_INPUTS)
         check_inputs("global_inputs", global_inputs, GLOBAL_INPUTS)
-        check_aggregators("edges_to_nodes", edges_to_nodes)
+        if score_edge is None:
+            check_aggregators("edges_to_nodes", edges_to_nodes)
+        else:
+            check_hearing(edges_to_nodes)
         check_aggregators("edges_to_globals", edges_to_globals)
         check_aggregators("nodes_to_globals", nodes_to_globals)
         self.update_edge = update_edge
         self.update_node = update_node
         self.update_global = update_global
+        self.score_edge = score_edge
         self.edge_inputs = tuple(edge_inputs)
         self.node_inputs = tuple(node_inputs)
         self.global_inputs = tuple(global_inputs)
@@ -146,27 +158,41 @@ class GraphNetwork(hk.Module):
         hears = self.update_node is not None and "received" in self.node_inputs
         tells = self.update_node is not None and "sent" in self.node_inputs
         pools = self.update_global is not None and "edges" in self.global_inputs
+        scores = (hears or tells) and self.score_edge is not None
         if self.update_edge is None:
             if not (hears or tells or pools):
                 return None
             wanted_by = "update_node" if hears or tells else "update_global"
-            return Kept(graph, self.over, self._given_edges(graph, wanted_by))
+            return self._kept(graph, self._given_edges(graph, wanted_by), scores)
         # The sum of all edges is that of what nodes hear; other pools need the edges.
         is_sum = not pools or self.edges_to_globals == rl.Sum()
-        if self.keeps_edges or tells or not is_sum:
-            return Kept(graph, self.over, self._updated_edges(graph))
+        if self.keeps_edges or tells or scores or not is_sum:
+            return self._kept(graph, self._updated_edges(graph), scores)
         return self._term(graph) if hears or pools else None
+
+    @hk.transparent
+    def _kept(self, graph: rl.Graph, said: jax.Array, scores: bool) -> Kept:
+        if not scores:
+            return Kept(graph, self.over, said)
+        others = [name for name in self.edge_inputs if name != "edge"]
+        read = {"edge": said, **self._read_edges(graph, others)}
+        update = Update(self.score_edge, "score_edge")
+        return Kept(
+            graph, self.over, said, _by_rows(update, self._at_edges(graph, read))
+        )
 
     @hk.transparent
     def _given_edges(self, graph: rl.Graph, wanted_by: str) -> jax.Array:
         return parts.edge_features(graph, self.over, wanted_by)
 
     @hk.transparent
-    def _read_edges(self, graph: rl.Graph) -> dict[str, jax.Array]:
-        """Returns the inputs of the edge update, on the set that has them."""
+    def _read_edges(
+        self, graph: rl.Graph, names: Sequence[str]
+    ) -> dict[str, jax.Array]:
+        """Returns inputs of the edge update, on the set that has them."""
         edge_set = graph.edge_set(self.over)
         read = {}
-        for name in self.edge_inputs:
+        for name in names:
             if name == "edge":
                 read[name] = self._given_edges(graph, "update_edge")
             elif name == "globals":
@@ -183,7 +209,7 @@ class GraphNetwork(hk.Module):
 
         The first layer of a `SplitMLP` is applied to each part where it lives.
         """
-        read, split = self._read_edges(graph), self.update_edge
+        read, split = self._read_edges(graph, self.edge_inputs), self.update_edge
         if not isinstance(split, SplitMLP):
             return read, split
         return split.project(read), ByName(lambda **at: split.finish([*at.values()]))
@@ -191,14 +217,21 @@ class GraphNetwork(hk.Module):
     @hk.transparent
     def _updated_edges(self, graph: rl.Graph) -> jax.Array:
         read, function = self._edge_update(graph)
+        update = Update(function, "update_edge")
+        return _by_rows(update, self._at_edges(graph, read))
+
+    @hk.transparent
+    def _at_edges(
+        self, graph: rl.Graph, read: Mapping[str, jax.Array]
+    ) -> dict[str, jax.Array]:
+        """Returns what was read, of both ends of each edge."""
         topology = parts.listed(graph, self.over)
-        both_ends = {
+        return {
             name: value
             if name == "edge"
             else at_edges(topology, name, value, graph.batch_axes)
             for name, value in read.items()
         }
-        return _by_rows(Update(function, "update_edge"), both_ends)
 
     @hk.transparent
     def _term(self, graph: rl.Graph) -> Term:
@@ -242,28 +275,13 @@ class GraphNetwork(hk.Module):
                 read[name] = said.pooled(self.edges_to_globals, lowering)
             elif name == "nodes":
                 features = parts.node_features(graph, node_set, "update_global")
-                read[name] = parts.pool_nodes(
+                read[name] = pooling.pool_nodes(
                     graph, node_set, features, self.nodes_to_globals
                 )
             else:
                 read[name] = parts.global_features(graph, "update_global")
         updated = _by_rows(Update(self.update_global, "update_global"), read)
         return dataclasses.replace(graph, globals_=updated)
-
-
-def check_aggregators(name: str, aggregators: Any) -> None:
-    """Raises a ValueError unless these are aggregators that need no scores."""
-    each = aggregators if isinstance(aggregators, tuple) else (aggregators,)
-    if not each or not all(isinstance(one, Aggregator) for one in each):
-        raise ValueError(
-            f"`{name}` must be an aggregator such as `rl.Sum()`, or a tuple of them; "
-            f"got {shown(aggregators)}."
-        )
-    if any(one.hears_score for one in each):
-        raise ValueError(
-            f"`{name}` must hear no scores, since edges here have none; got "
-            f"{shown(aggregators)}. Use an attention block."
-        )
 
 
 def _by_rows(update: Update, read: Mapping[str, jax.Array]) -> jax.Array:

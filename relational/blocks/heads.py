@@ -4,19 +4,36 @@ What a topology or a relation holds has the leading axes of its graph and no hea
 attention whose arrays are [*lead, H, N, K] puts a unit axis there, or the examples of a
 batch would be taken for heads.
 
-Shapes: *lead leading axes of the graph, H heads, N nodes, E edges, R receivers, S
-senders.
+Shapes: *lead leading axes of the graph, H heads, K width of a head, N nodes, E edges, R
+receivers, S senders.
 """
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 import relational as rl
 from relational.relations import Relation
 from relational.topologies import Topology
+
+
+def split_heads(value: jax.Array, num_heads: int) -> jax.Array:
+    """Returns [*lead, N, H K] as [H, *lead, N, K]."""
+    *lead, width = value.shape
+    split = value.reshape(*lead, num_heads, width // num_heads)
+    return jnp.moveaxis(split, -2, 0)
+
+
+def joined_heads(heard: jax.Array, heads: str) -> jax.Array:
+    """Returns [H, *lead, N, K] as [*lead, N, H K], or its mean [*lead, N, K]."""
+    if heads == "mean":
+        return heard.mean(0)
+    moved = jnp.moveaxis(heard, 0, -2)
+    return moved.reshape(*moved.shape[:-2], math.prod(moved.shape[-2:]))
 
 
 @functools.singledispatch

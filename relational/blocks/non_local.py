@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import jraph
 
 import relational as rl
+from relational._checks import check_choice
 from relational.blocks import parts
-from relational.blocks.graph_attention import check_choice, dense
+from relational.blocks.dense import dense
+from relational.blocks.ends import Ends
 from relational.graphs import EDGE
 
 
@@ -27,7 +29,7 @@ class NonLocal(hk.Module):
         dot             f = W_theta v_i . W_phi v_j             C = number of senders
         concatenation   f = ReLU(w_f . [W_theta v_i, W_phi v_j])    likewise
 
-    W_z begins at zero, so that the block begins as the identity (section 4.1).
+    W_z begins at zero, so that the block begins as the identity.
 
     Args:
       kind: f.
@@ -63,10 +65,8 @@ class NonLocal(hk.Module):
         self, graph: rl.Graph | jraph.GraphsTuple, *, lowering: Any = None
     ) -> Any:
         """Returns the graph with other features of its receivers, [*lead, N, D]."""
-        whole, back = parts.as_graph(graph)
-        edge_set = whole.edge_set(self.over)
-        receiver = parts.node_features(whole, edge_set.receivers, "NonLocal")
-        sender = parts.node_features(whole, edge_set.senders, "NonLocal")
+        ends = Ends(graph, self.over, "NonLocal")
+        receiver, sender = ends.receiver, ends.sender
         width = self.width or max(receiver.shape[-1] // 2, 1)
         query, key = receiver, sender
         if self.kind != "gaussian":
@@ -77,8 +77,8 @@ class NonLocal(hk.Module):
             key = dense(key, 1, "sender_score", False)
         value = dense(sender, width, "g", False)
         heard = rl.propagate(
-            parts.within_graphs(whole, self.over),
-            batch_axes=whole.batch_axes,
+            ends.topology,
+            batch_axes=ends.batch_axes,
             receivers={"query": query},
             senders={"key": key, "value": value},
             lowering=lowering,
@@ -87,8 +87,7 @@ class NonLocal(hk.Module):
         layer = hk.Linear(
             receiver.shape[-1], with_bias=False, w_init=jnp.zeros, name="z"
         )
-        result = receiver + parts.by_rows(layer, heard)
-        return back(whole.with_features(edge_set.receivers, result))
+        return ends.with_receivers(receiver + parts.by_rows(layer, heard))
 
 
 def _non_local_terms(kind: str) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def _non_local_terms(kind: str) -> dict[str, Any]:
 
 
 class VAIN(hk.Module):
-    """Vertex attention interaction network (Hoshen 2017, equations 4 and 5).
+    """Vertex attention interaction network (Hoshen 2017).
 
         v'_i = f_v(sum over senders j of  softmax_j(-|a_i - a_j|^2) f_b(v_j),  v_i)
 
@@ -160,18 +159,16 @@ class VAIN(hk.Module):
         self, graph: rl.Graph | jraph.GraphsTuple, *, lowering: Any = None
     ) -> Any:
         """Returns the graph with other features of its nodes."""
-        whole, back = parts.as_graph(graph)
-        edge_set = whole.edge_set(self.over)
-        sender = parts.node_features(whole, edge_set.senders, "VAIN")
-        own = parts.node_features(whole, edge_set.receivers, "VAIN")
+        ends = Ends(graph, self.over, "VAIN")
+        sender, own = ends.sender, ends.receiver
         place, other = (parts.by_rows(self.attend, side) for side in (sender, own))
-        topology = parts.within_graphs(whole, self.over)
-        if edge_set.senders == edge_set.receivers:
+        topology = ends.topology
+        if not ends.is_bipartite:
             topology = topology - rl.Self()
         square = jnp.sum(place * place, -1)
         heard = rl.propagate(
             topology,
-            batch_axes=whole.batch_axes,
+            batch_axes=ends.batch_axes,
             aggregator=rl.Softmax(),
             receivers={"place": other},
             senders={
@@ -187,5 +184,5 @@ class VAIN(hk.Module):
             message=lambda sender: sender.said,
             lowering=lowering,
         )
-        result = parts.by_rows(self.update_node, jnp.concatenate([heard, own], -1))
-        return back(whole.with_features(edge_set.receivers, result))
+        both = jnp.concatenate([heard, own], -1)
+        return ends.with_receivers(parts.by_rows(self.update_node, both))

@@ -1,8 +1,7 @@
 """What a block reads of a graph, whichever way the graph came.
 
 A `jraph.GraphsTuple` becomes an `rl.Graph` and goes back; globals are spread over the
-nodes of their graph; what all nodes or edges of a graph say is pooled, by `propagate`
-over a star: an edge from each of them to its graph.
+nodes of their graph.
 
 Shapes: *lead leading axes of the graph, N nodes, E edges, G graphs of a tuple, D width.
 """
@@ -196,6 +195,13 @@ def listed(graph: rl.Graph, over: str) -> rl.Edges:
     return rl.Edges(found.senders, found.receivers, *counts)
 
 
+def turned(topology: Topology) -> Topology:
+    """Returns the edges the other way round; listed ones stay a list."""
+    if not isinstance(topology, rl.Edges):
+        return topology.T
+    return rl.Edges(topology.receivers, topology.senders, *topology.counts()[::-1])
+
+
 def spread(graph: rl.Graph, node_set: str, globals_: jax.Array) -> jax.Array:
     """Returns for each node the globals of its graph: [*lead, N, D]."""
     if graph.counts is not None:
@@ -204,75 +210,6 @@ def spread(graph: rl.Graph, node_set: str, globals_: jax.Array) -> jax.Array:
     *lead, width = globals_.shape
     each = jnp.expand_dims(globals_, -2)
     return jnp.broadcast_to(each, (*lead, graph.num_nodes(node_set), width))
-
-
-def pool_nodes(
-    graph: rl.Graph, node_set: str, features: jax.Array, aggregator: Any
-) -> jax.Array:
-    """Returns what each graph hears of its nodes: [*lead, D], of a tuple [G, D]."""
-    ids = None if graph.counts is None else graph_ids(graph, node_set)
-    return _pool(graph, features, ids, aggregator)
-
-
-def pool_edges(
-    graph: rl.Graph, over: str, features: jax.Array, aggregator: Any
-) -> jax.Array:
-    """Returns what each graph hears of its edges: [*lead, D], of a tuple [G, D]."""
-    if graph.counts is None:
-        return _pool(graph, features, None, aggregator)
-    receivers = listed(graph, over).receivers
-    ids = graph_ids(graph, graph.edge_set(over).receivers)
-    return _pool(graph, features, _taken_ids(ids, receivers, graph.counts), aggregator)
-
-
-def _taken_ids(ids: Any, receivers: Any, counts: tuple[Any, Any]) -> Any:
-    """Returns the graph of each edge; of those out of range one that there is not."""
-    if not isinstance(ids, jax.core.Tracer) and not isinstance(
-        receivers, jax.core.Tracer
-    ):
-        return ids[np.asarray(receivers)]
-    num_graphs = np.shape(counts[0])[0]
-    if not len(ids):
-        return jnp.full_like(receivers, num_graphs)
-    inside = (receivers >= 0) & (receivers < len(ids))
-    found = jnp.take(jnp.asarray(ids), receivers, mode="clip")
-    return jnp.where(inside, found, num_graphs)
-
-
-def star(graph: rl.Graph, node_set: str) -> Topology:
-    """Returns the edges from the nodes of a set to their graphs."""
-    if graph.counts is None:
-        return rl.Complete()
-    return _star(graph, graph_ids(graph, node_set))
-
-
-def turned(topology: Topology) -> Topology:
-    """Returns the edges the other way round; listed ones stay a list."""
-    if not isinstance(topology, rl.Edges):
-        return topology.T
-    return rl.Edges(topology.receivers, topology.senders, *topology.counts()[::-1])
-
-
-def _star(graph: rl.Graph, ids: Any) -> rl.Edges:
-    """Returns an edge from each row to its graph; known where the ids are."""
-    assert graph.counts is not None
-    num_graphs = int(np.shape(graph.counts[0])[0])
-    return rl.Edges(np.arange(len(ids)), ids, num_graphs, len(ids))
-
-
-def _pool(graph: rl.Graph, features: jax.Array, ids: Any, aggregator: Any) -> jax.Array:
-    """Lets graphs hear the rows of `features`."""
-    topology: Topology = rl.Complete() if ids is None else _star(graph, ids)
-    heard = rl.propagate(
-        topology,
-        batch_axes=graph.batch_axes,
-        senders=features,
-        num_receivers=1 if ids is None else None,
-        message=lambda sender: sender,
-        aggregator=aggregator,
-    )
-    pooled = joined(heard)
-    return pooled if ids is not None else jnp.squeeze(pooled, -2)
 
 
 def joined(heard: Any) -> jax.Array:

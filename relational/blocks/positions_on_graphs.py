@@ -26,14 +26,14 @@ def laplacian_positions(
     first eigenvector of all is left out; missing ones (small graphs) are zero.
 
     The sign of an eigenvector is arbitrary: here its largest entry is positive. In
-    training, flip signs at random (Dwivedi et al. 2023, section 4.1).
+    training, flip signs at random (Dwivedi et al. 2023).
 
     Args:
       senders, receivers: [E].
       num_nodes: N.
       width: how many eigenvectors.
 
-    Reference: Dwivedi and Bresson 2021, equation 2.
+    Reference: Dwivedi and Bresson 2021, on Laplacian positional encodings.
 
     >>> from relational.blocks import laplacian_positions
     >>> laplacian_positions([0, 1], [1, 2], 3, width=1).round(3).tolist()
@@ -71,7 +71,7 @@ def random_walk_positions(
       num_nodes: N.
       width: how many steps.
 
-    Reference: Dwivedi et al. 2022, equation 9.
+    Reference: Dwivedi et al. 2022, on random walk positional encodings.
 
     >>> from relational.blocks import random_walk_positions
     >>> random_walk_positions([0, 1, 1, 2], [1, 0, 2, 1], 3, width=2).tolist()

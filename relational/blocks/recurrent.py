@@ -2,7 +2,7 @@
 
 A cell is any `hk.RNNCore`, such as `hk.GRU` or `hk.LSTM`; nodes, edges and graphs are
 its batch. What it carries has a row for each of them (Battaglia et al. 2018, section
-4.3.3 and figure 4f).
+4.3, on recurrent graph networks).
 
 Shapes: *lead leading axes of the graph, N nodes, E edges, D width, H width of a cell.
 """
@@ -17,7 +17,7 @@ import jraph
 
 import relational as rl
 from relational.blocks import parts
-from relational.blocks.saying import with_edges
+from relational.blocks.features import with_edges
 from relational.graphs import EDGE
 
 State = dict[str, Any]

@@ -18,8 +18,9 @@ import relational as rl
 from relational._checks import check_count, shown
 from relational.aggregators import Aggregator
 from relational.blocks import parts
-from relational.blocks.graph_network import check_aggregators
-from relational.blocks.listening import with_bias
+from relational.blocks.dense import with_bias
+from relational.blocks.ends import Ends
+from relational.blocks.listening import check_aggregators
 from relational.graphs import EDGE
 
 _MEAN = rl.Mean()
@@ -91,32 +92,24 @@ class RelationalConvolution(hk.Module):
         self, graph: rl.Graph | jraph.GraphsTuple, *, lowering: Any = None
     ) -> Any:
         """Returns the graph with other features of its receivers, [*lead, N, width]."""
-        whole, back = parts.as_graph(graph)
-        edge_set = whole.edge_set(self.over)
-        sender = parts.node_features(whole, edge_set.senders, "RelationalConvolution")
-        topology = parts.listed(whole, self.over)
-        num_receivers = whole.num_nodes(edge_set.receivers)
+        ends = Ends(graph, self.over, "RelationalConvolution")
+        sender, topology = ends.sender, parts.listed(ends.graph, self.over)
         heard = rl.propagate(
-            by_type(topology, self._types(whole, topology), self.num_types),
-            batch_axes=whole.batch_axes,
+            by_type(topology, self._types(ends, topology), self.num_types),
+            batch_axes=ends.batch_axes,
             senders=sender,
             message=lambda sender: sender,
             aggregator=self.aggregator,
             lowering=lowering,
         )  # [*lead, N T, D]
         lead, width = heard.shape[:-2], sender.shape[-1]
-        each = heard.reshape(*lead, num_receivers, self.num_types * width)
+        each = heard.reshape(*lead, ends.counts[0], self.num_types * width)
         matrices = self._matrices(width, heard.dtype).reshape(-1, self.width)
         result = parts.by_rows(lambda rows: rows @ matrices, each)
         if self.with_root:
-            own = parts.node_features(
-                whole, edge_set.receivers, "RelationalConvolution"
-            )
             root = hk.Linear(self.width, with_bias=False, name="root")
-            result = result + parts.by_rows(root, own)
-        if self.with_bias:
-            result = with_bias(result)
-        return back(whole.with_features(edge_set.receivers, result))
+            result = result + parts.by_rows(root, ends.receiver)
+        return ends.with_receivers(with_bias(result) if self.with_bias else result)
 
     @hk.transparent
     def _matrices(self, width: int, dtype: Any) -> jax.Array:
@@ -136,12 +129,11 @@ class RelationalConvolution(hk.Module):
         return jnp.einsum("tb,bdf->tdf", shares, rows)
 
     @hk.transparent
-    def _types(self, graph: rl.Graph, topology: rl.Edges) -> Any:
+    def _types(self, ends: Ends, topology: rl.Edges) -> Any:
         """Returns the type of each listed edge, [*lead, E] integers."""
-        edge_set = graph.edge_set(self.over)
-        types = edge_set.features
+        types = ends.edge_set.features
         if self.types is not None:
-            labels = edge_set.relations.get(self.types)
+            labels = ends.edge_set.relations.get(self.types)
             if not isinstance(labels, rl.Labels):
                 raise ValueError(
                     f"`types` must name a relation of the edge set `{self.over}` that is "

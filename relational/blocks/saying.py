@@ -3,7 +3,6 @@
 Shapes: *lead leading axes of the graph, N nodes, E edges, G graphs of a tuple, D width.
 """
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,16 +12,29 @@ import jax.numpy as jnp
 
 import relational as rl
 from relational.aggregators import Aggregator
-from relational.blocks import parts
+from relational.blocks import parts, pooling
+from relational.blocks.features import with_edges
+from relational.blocks.heads import joined_heads, split_heads
 
 Aggregators = Aggregator | tuple[Aggregator, ...]
 
 
 class Kept:
-    """What edges say, edge by edge: features [*lead, E, D]."""
+    """What edges say, edge by edge: features [*lead, E, D].
 
-    def __init__(self, graph: rl.Graph, over: str, features: jax.Array) -> None:
+    With scores [*lead, E, H] nodes attend to edges: H parts of the features, each with
+    weights of its own, which then stand side by side.
+    """
+
+    def __init__(
+        self,
+        graph: rl.Graph,
+        over: str,
+        features: jax.Array,
+        scores: jax.Array | None = None,
+    ) -> None:
         self.graph, self.over, self.features = graph, over, features
+        self.scores = scores
 
     def received(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
         """Returns what each receiver hears: [*lead, N, D]."""
@@ -41,13 +53,15 @@ class Kept:
     def pooled(self, aggregator: Aggregators, lowering: Any) -> jax.Array:
         """Returns what each graph hears of its edges: [*lead, D] or [G, D]."""
         del lowering
-        return parts.pool_edges(self.graph, self.over, self.features, aggregator)
+        return pooling.pool_edges(self.graph, self.over, self.features, aggregator)
 
     def in_graph(self, graph: rl.Graph) -> rl.Graph:
         """Returns a graph with these edges."""
         return with_edges(graph, self.over, self.features)
 
     def _heard(self, topology: Any, aggregator: Aggregators, lowering: Any) -> Any:
+        if self.scores is not None:
+            return self._attended(topology, aggregator, lowering)
         heard = rl.propagate(
             topology,
             batch_axes=self.graph.batch_axes,
@@ -57,6 +71,29 @@ class Kept:
             lowering=lowering,
         )
         return parts.joined(heard)
+
+    def _attended(self, topology: Any, aggregator: Aggregators, lowering: Any) -> Any:
+        assert self.scores is not None
+        num_heads, width = self.scores.shape[-1], self.features.shape[-1]
+        if width % num_heads:
+            raise ValueError(
+                "`score_edge` must return as many scores as divide the width of what "
+                f"edges say, {width}; got {num_heads}."
+            )
+        heard = rl.propagate(
+            topology,
+            batch_axes=self.graph.batch_axes + 1,
+            edges={
+                "score": jnp.moveaxis(self.scores, -1, 0),
+                "said": split_heads(self.features, num_heads),
+            },
+            score=lambda edge: edge.score,
+            message=lambda edge: edge.said,
+            aggregator=aggregator,
+            lowering=lowering,
+        )
+        each = heard if isinstance(heard, tuple) else (heard,)
+        return jnp.concatenate([joined_heads(one, "concatenated") for one in each], -1)
 
 
 class Term:
@@ -106,7 +143,7 @@ class Term:
         assert aggregator == rl.Sum()
         node_set = self.graph.edge_set(self.over).receivers
         heard = self.received(aggregator, lowering)
-        return parts.pool_nodes(self.graph, node_set, heard, aggregator)
+        return pooling.pool_nodes(self.graph, node_set, heard, aggregator)
 
     def _no_features(self, node_set: str) -> jax.Array:
         lead = jnp.shape(jax.tree.leaves(self.graph.nodes[node_set])[0])
@@ -119,12 +156,6 @@ _SITES = {
     "sender": "sender",
     "globals": "receiver",
 }
-
-
-def with_edges(graph: rl.Graph, over: str, features: jax.Array) -> rl.Graph:
-    """Returns a graph with other features of an edge set."""
-    edge_set = dataclasses.replace(graph.edge_set(over), features=features)
-    return dataclasses.replace(graph, edges={**graph.edges, over: edge_set})
 
 
 def at_edges(

@@ -17,9 +17,8 @@ import jax.numpy as jnp
 import jraph
 
 import relational as rl
-from relational._checks import shown
-from relational.blocks import parts
-from relational.blocks.graph_attention import check_choice
+from relational._checks import check_choice, shown
+from relational.blocks import parts, pooling
 from relational.blocks.updates import ByName, Update, check_update
 
 
@@ -158,7 +157,7 @@ def with_graph_nodes(
         for name, edge_set in whole.edges.items()
     }
     for name in whole.nodes:
-        star = parts.star(whole, name)
+        star = pooling.star(whole, name)
         edges[f"{name} to {node_set}"] = rl.EdgeSet(
             senders=name, receivers=node_set, topology=star
         )

@@ -8,7 +8,7 @@ Shapes: N nodes, E edges, G graphs of a tuple.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import haiku as hk
 import jraph
@@ -77,45 +77,33 @@ def _steps(
     def stack(layers: Any, name: str, *place: str) -> Stack:
         return Stack(layers, ("model", *place), is_training=is_training, name=name)
 
-    core: Any = stack(spec.process.core, "core", "process", "core")
-    if spec.process.memory is not None:
-        core = _Remembering(core, spec.process.memory)
+    encoded = stack(spec.encode, "encode", "encode")(graph)
+    cells = _cells(encoded, spec.process.memory)
     block = blocks.EncodeProcessDecode(
-        encoder=stack(spec.encode, "encode", "encode"),
-        core=core,
+        encoder=lambda graph: encoded,
+        core=stack(spec.process.core, "core", "process", "core"),
         decoder=stack(spec.decode, "decode", "decode"),
         num_steps=spec.process.steps,
+        memory=blocks.Recurrent(**cells, name="memory") if cells else None,
     )
     return block(graph)
 
 
-class _Remembering:
-    """A core after which cells carry a hidden graph from step to step."""
-
-    def __init__(self, core: Stack, memory: str) -> None:
-        self.core, self.memory = core, memory
-        self.block: Any = None
-        self.state: Any = None
-
-    def __call__(self, graph: rl.Graph) -> rl.Graph:
-        made = self.core(graph)
-        if self.block is None:
-            self.block = blocks.Recurrent(**self._cells(made), name="memory")
-            self.state = self.block.initial_state(made)
-        result, self.state = self.block(made, self.state)
-        return result
-
-    def _cells(self, made: rl.Graph) -> dict[str, hk.RNNCore]:
-        """Returns a cell for all that the core makes, as wide as that."""
-        cell = {"gru": hk.GRU, "lstm": hk.LSTM}[self.memory]
-        edges = made.edge_set("edge").features
-        widths = {
-            "edge": None if edges is None else edges.shape[-1],
-            "node": made.features("node").shape[-1],
-            "global_": None if made.globals_ is None else made.globals_.shape[-1],
-        }
-        return {
-            name: cell(width, name=f"{name.strip('_')}_cell")
-            for name, width in widths.items()
-            if width
-        }
+def _cells(
+    encoded: rl.Graph, memory: Literal["gru", "lstm"] | None
+) -> dict[str, hk.RNNCore]:
+    """Returns a cell for all that was encoded, as wide as that, if there is memory."""
+    if memory is None:
+        return {}
+    cell = {"gru": hk.GRU, "lstm": hk.LSTM}[memory]
+    edges = encoded.edge_set("edge").features
+    widths = {
+        "edge": None if edges is None else edges.shape[-1],
+        "node": encoded.features("node").shape[-1],
+        "global_": None if encoded.globals_ is None else encoded.globals_.shape[-1],
+    }
+    return {
+        name: cell(width, name=f"{name.strip('_')}_cell")
+        for name, width in widths.items()
+        if width
+    }

@@ -7,6 +7,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import jraph
+import numpy as np
 
 import relational as rl
 from relational import blocks
@@ -79,6 +80,67 @@ _TRANSFORMER = {
     **_dense("edge_attention/skip", "lin_skip"),
 }
 
+_GAT_EDGES = {
+    **_GAT,
+    ("graph_attention/edge", "w"): _matrix("lin_edge.weight"),
+    ("graph_attention", "edge_score"): _heads("att_edge"),
+}
+_GATV2_EDGES = {**_GATV2, ("graph_attention/edge", "w"): _matrix("lin_edge.weight")}
+_DEGREES = [1, 2, 3, 4, 2]  # Nodes by degree, as in `make_geometric.py`.
+
+
+def _principal(towers, *, splits):
+    """Theirs is a matrix a tower on receiver, sender and encoded edge, side by side."""
+
+    def each(make, join):
+        return lambda theirs: join([make(theirs, at) for at in range(towers)])
+
+    def part(which):
+        def matrix(theirs, at):
+            whole = theirs[f"pre_nns.{at}.0.weight"]
+            width = len(whole)
+            return whole[:, which * width : (which + 1) * width]
+
+        return matrix
+
+    def offset(theirs, at):
+        encoded = part(2)(theirs, at) @ theirs["edge_encoder.bias"]
+        return theirs[f"pre_nns.{at}.0.bias"] + encoded
+
+    def edge(theirs, at):
+        return (part(2)(theirs, at) @ theirs["edge_encoder.weight"]).T
+
+    def side(which):
+        join = np.stack if splits else np.hstack
+        return each(lambda theirs, at: part(which)(theirs, at).T, join)
+
+    block = "principal_aggregation"
+    return {
+        (f"{block}/receiver", "w"): side(0),
+        (f"{block}/receiver", "b"): each(offset, np.hstack),
+        (f"{block}/sender", "w"): side(1),
+        (f"{block}/edge", "w"): each(edge, np.hstack),
+        (f"{block}/output", "w"): each(
+            lambda theirs, at: theirs[f"post_nns.{at}.0.weight"].T, np.stack
+        ),
+        (f"{block}/output", "b"): each(
+            lambda theirs, at: theirs[f"post_nns.{at}.0.bias"], np.hstack
+        ),
+        **_dense(f"{block}/mix", "lin"),
+    }
+
+
+def _aggregation(width, towers, *, splits):
+    logarithms = np.log(np.arange(len(_DEGREES)) + 1)
+    return blocks.PrincipalAggregation(
+        width=width,
+        average_log_degree=np.average(logarithms, weights=_DEGREES),
+        reads_edges=True,
+        num_towers=towers,
+        splits_nodes=splits,
+    )
+
+
 TWINS = {
     "gcn": Twin(lambda: blocks.GraphConvolution(width=7, degrees="received"), _GCN),
     "gcn_bare": Twin(
@@ -133,6 +195,49 @@ TWINS = {
         lambda: blocks.EdgeAttention(num_heads=3, head_width=4, reads_edges=True),
         {**_TRANSFORMER, **_dense("edge_attention/edge", "lin_edge", with_bias=False)},
         "edges",
+    ),
+    "gcn_weights": Twin(
+        lambda: blocks.GraphConvolution(
+            width=7, degrees="received", reads_weights=True
+        ),
+        _GCN,
+        "weights",
+    ),
+    "gcn_weights_bare": Twin(
+        lambda: blocks.GraphConvolution(
+            width=4, degrees="received", self_edges=False, reads_weights=True
+        ),
+        _GCN,
+        "weights",
+    ),
+    "gat_edges": Twin(
+        lambda: blocks.GraphAttention(num_heads=3, head_width=4, reads_edges=True),
+        _GAT_EDGES,
+        "edges",
+    ),
+    "gatv2_edges": Twin(
+        lambda: blocks.GraphAttention(
+            num_heads=3, head_width=4, kind="gatv2", reads_edges=True
+        ),
+        _GATV2_EDGES,
+        "edges",
+    ),
+    "gatv2_edges_bare": Twin(
+        lambda: blocks.GraphAttention(
+            num_heads=3,
+            head_width=4,
+            kind="gatv2",
+            self_edges=False,
+            reads_edges=True,
+        ),
+        _GATV2_EDGES,
+        "edges",
+    ),
+    "pna_towers": Twin(
+        lambda: _aggregation(6, 2, splits=False), _principal(2, splits=False), "edges"
+    ),
+    "pna_split": Twin(
+        lambda: _aggregation(10, 5, splits=True), _principal(5, splits=True), "edges"
     ),
 }
 

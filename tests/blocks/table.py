@@ -116,10 +116,12 @@ TABLE = {
             keeps_edges=False,
         )
     ),
-    "graph_network_that_sends": Row(
+    "graph_network_that_sends_and_attends": Row(
         lambda: blocks.GraphNetwork(
             **updates(),
+            score_edge=hk.Linear(2),
             node_inputs=("sent", "received", "node"),
+            edges_to_nodes=(rl.Softmax(), rl.Sum()),
             edges_to_globals=rl.Mean(),
             nodes_to_globals=(rl.Max(), rl.Std()),
         ),
@@ -140,6 +142,12 @@ TABLE = {
     "message_passing": Row(edge_network, False),
     "comm_net": Row(comm_net),
     "graph_convolution": Row(lambda: blocks.GraphConvolution(width=3)),
+    "graph_convolution_of_weights": Row(
+        lambda: by_largest(
+            blocks.GraphConvolution(width=3, reads_weights=True), jnp.float32
+        ),
+        False,
+    ),
     "graph_sage": Row(
         lambda: blocks.GraphSAGE(width=5, aggregator=rl.Max(), pool_width=6)
     ),
@@ -157,6 +165,16 @@ TABLE = {
         lambda: blocks.GraphAttention(
             num_heads=2, head_width=3, kind="gatv2", self_edges=False
         )
+    ),
+    "gat_of_edges": Row(
+        lambda: blocks.GraphAttention(num_heads=2, head_width=3, reads_edges=True),
+        False,
+    ),
+    "gatv2_of_edges": Row(
+        lambda: blocks.GraphAttention(
+            num_heads=2, head_width=3, kind="gatv2", reads_edges=True
+        ),
+        False,
     ),
     "non_local_gaussian": Row(lambda: blocks.NonLocal(kind="gaussian", width=4)),
     "non_local_embedded": Row(lambda: blocks.NonLocal()),
@@ -189,12 +207,17 @@ TABLE = {
 }
 
 
-def by_largest(block):
-    """Gives a block the place of the largest feature of an edge as its type."""
+def by_largest(block, dtype=jnp.int32):
+    """Gives a block the place of the largest feature of an edge as its type.
+
+    Or, in floats, one more than that as its weight.
+    """
 
     def run(graph):
-        types = jnp.argmax(graph.edges, -1)
-        return block(graph._replace(edges=types))._replace(edges=graph.edges)
+        place = jnp.argmax(graph.edges, -1).astype(dtype)
+        if dtype == jnp.float32:
+            place = place[:, None] + 1
+        return block(graph._replace(edges=place))._replace(edges=graph.edges)
 
     return run
 

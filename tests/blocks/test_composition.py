@@ -64,30 +64,162 @@ def test_the_demos_have_as_many_parameters_as_those_of_graph_nets(
     assert [step.nodes.shape for step in steps] == [(8, 2)] * 3
 
 
-def test_encode_process_decode_is_its_loop():
-    def core():
-        return blocks.GraphNetwork(**updates())
+def assert_close(found, wanted, atol=1e-5):
+    for field in FIELDS:
+        one, other = getattr(found, field), getattr(wanted, field)
+        np.testing.assert_allclose(one, other, atol=atol, err_msg=field)
+
+
+def remembering():
+    cells = {"edge": hk.GRU(4), "node": hk.LSTM(4), "global_": hk.GRU(4)}
+    return blocks.Recurrent(**cells)
+
+
+@pytest.mark.parametrize(
+    ("memory", "unroll"), [(None, 1), (remembering, 2)], ids=["plain", "remembering"]
+)
+def test_encode_process_decode_is_its_loop(memory, unroll):
+    """Values and gradients, of a loop that is traced once and of one by hand."""
+
+    def parts():
+        encoder = blocks.Independent(**updates(names=NAMES), name="encoder")
+        core = blocks.GraphNetwork(**updates(), name="core")
+        decoder = blocks.Independent(update_node=hk.Linear(3), name="decoder")
+        return encoder, core, decoder, memory and memory()
 
     def ours(graph):
-        encoder = blocks.Independent(**updates(names=NAMES), name="encoder")
-        decode = blocks.Independent(update_node=hk.Linear(3), name="decoder")
-        inner = core()
+        encoder, core, decoder, cells = parts()
         model = blocks.EncodeProcessDecode(
-            encoder=encoder, core=inner, decoder=decode, num_steps=5
+            encoder=encoder,
+            core=core,
+            decoder=decoder,
+            num_steps=5,
+            memory=cells,
+            unroll=unroll,
         )
-        steps = model(graph, num_steps=2)
-        zero = encoder(graph)
-        one = inner(blocks.side_by_side(zero, zero))
-        two = inner(blocks.side_by_side(zero, one))
-        return steps, [decode(one), decode(two)]
+        return model(graph, num_steps=3)
 
-    model = hk.transform(ours)
-    params = model.init(jax.random.key(0), BATCH)
-    found, wanted = jax.jit(model.apply)(params, None, BATCH)
-    assert len(found) == 2
+    def by_hand(graph):
+        encoder, core, decoder, cells = parts()
+        encoded = latent = encoder(graph)
+        state = cells and cells.initial_state(encoded)
+        outputs = []
+        for _ in range(3):
+            latent = core(blocks.side_by_side(encoded, latent))
+            if cells:
+                latent, state = cells(latent, state)
+            outputs.append(decoder(latent))
+        return outputs
+
+    def gradient(function):
+        apply = hk.without_apply_rng(hk.transform(function)).apply
+
+        def loss(params, nodes):
+            outputs = apply(params, BATCH._replace(nodes=nodes))
+            weighed = [
+                (at + 1.0) * jnp.sin(leaf).sum()
+                for at, each in enumerate(outputs)
+                for leaf in (each.nodes, each.edges, each.globals)
+            ]
+            return sum(weighed), outputs
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+
+    params = jax.jit(hk.transform(ours).init)(jax.random.key(0), BATCH)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+        jnp.shape, jax.eval_shape(hk.transform(by_hand).init, jax.random.key(0), BATCH)
+    )
+    slopes, found = gradient(ours)(params, BATCH.nodes)
+    wanted_slopes, wanted = gradient(by_hand)(params, BATCH.nodes)
+    assert len(found) == 3
     for one, other in zip(found, wanted, strict=True):
-        for field in FIELDS:
-            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+        assert_close(one, other)
+    for one, other in zip(*map(jax.tree.leaves, (slopes, wanted_slopes)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def same(graph):
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("keeps", "unroll"), [(True, 1), (False, 1), (True, 6)], ids=str
+)
+def test_steps_that_keep_their_shapes_are_traced_once(keeps, unroll):
+    traced = []
+
+    def core(graph):
+        traced.append(graph.nodes.shape)
+        grow = (lambda x: x[:, :4] + x[:, 4:]) if keeps else (lambda x: 2 * x)
+        return graph._replace(
+            nodes=grow(graph.nodes), edges=graph.edges[:, :3], globals=None
+        )
+
+    model = hk.transform(
+        lambda graph: blocks.EncodeProcessDecode(
+            encoder=same, core=core, decoder=same, num_steps=6, unroll=unroll
+        )(graph)
+    )
+    graph = BATCH._replace(globals=None)
+    outputs = model.apply({}, None, graph)
+    nodes = BATCH.nodes
+    for output in outputs:
+        sides = [BATCH.nodes, nodes]
+        nodes = sum(sides) if keeps else 2 * jnp.concatenate(sides, -1)
+        np.testing.assert_allclose(output.nodes, nodes, rtol=1e-6)
+        np.testing.assert_array_equal(output.edges, BATCH.edges)
+        assert output.globals is None
+        assert output.senders is BATCH.senders
+    if unroll == 6:
+        assert len(traced) == 6
+    elif keeps:
+        assert len(traced) < 6
+    else:  # Each step hears all that were before.
+        assert traced[-6:] == [(8, 4 + 4 * m) for m in range(1, 7)]
+
+
+def test_the_edges_of_a_loop_over_steps_stay_known_while_tracing():
+    ring = rl.EdgeSet(
+        senders="node", receivers="node", topology=rl.Edges([0, 1, 2], [1, 2, 0], 3)
+    )
+    graph = rl.Graph(nodes={"node": jnp.arange(3.0)[:, None]}, edges={"edge": ring})
+
+    def core(graph):
+        assert graph.edge_set("edge").topology.senders.tolist() == [0, 1, 2]
+        return blocks.GraphNetwork(
+            update_edge=lambda sender: sender[:, 1:],
+            update_node=lambda received: received,
+            edge_inputs=("sender",),
+            node_inputs=("received",),
+            keeps_edges=False,
+        )(graph)
+
+    model = hk.transform(
+        lambda graph: blocks.EncodeProcessDecode(
+            encoder=same, core=core, decoder=same, num_steps=3
+        )(graph)
+    )
+    found = jax.jit(lambda: model.apply({}, None, graph))()
+    assert [each.nodes["node"][:, 0].tolist() for each in found] == [
+        [2, 0, 1],
+        [1, 2, 0],
+        [0, 1, 2],
+    ]
+
+
+def test_dropout_differs_from_step_to_step():
+    def core(graph):
+        kept = jax.random.bernoulli(hk.next_rng_key(), 0.5, (8, 4))
+        return graph._replace(nodes=kept.astype(jnp.float32), edges=None)
+
+    model = hk.transform(
+        lambda graph: blocks.EncodeProcessDecode(
+            encoder=same, core=core, decoder=same, num_steps=4
+        )(graph)
+    )
+    graph = BATCH._replace(edges=None, globals=None)
+    outputs = model.apply({}, jax.random.key(0), graph)
+    assert len({np.asarray(each.nodes).tobytes() for each in outputs}) == 4
 
 
 def keeps_shapes():
@@ -101,10 +233,11 @@ def test_separate_steps_have_parameters_of_their_own_and_shared_ones_have_one_se
     separate = hk.transform(
         lambda graph: blocks.Repeat(keeps_shapes, 3, "separate")(graph)
     )
-    params = separate.init(jax.random.key(0), graph)
+    params = jax.jit(separate.init)(jax.random.key(0), graph)
     single = hk.transform(lambda graph: keeps_shapes()(graph))
-    once = single.init(jax.random.key(0), graph)
+    once = jax.jit(single.init)(jax.random.key(0), graph)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(params)} == {3}
+    step_once = jax.jit(single.apply)
     by_hand = graph
     for step in range(3):
         prefix = next(iter(params)).removesuffix("linear")
@@ -113,19 +246,17 @@ def test_separate_steps_have_parameters_of_their_own_and_shared_ones_have_one_se
             for name, layer in params.items()
         }
         assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, once)
-        by_hand = single.apply(own, None, by_hand)
-    found = separate.apply(params, None, graph)
+        by_hand = step_once(own, None, by_hand)
+    found = jax.jit(separate.apply)(params, None, graph)
     np.testing.assert_allclose(found.nodes["node"], by_hand.nodes["node"], atol=1e-5)
     np.testing.assert_allclose(found.globals_, by_hand.globals_, atol=1e-5)
 
     shared = hk.transform(lambda graph: blocks.Repeat(keeps_shapes, 3)(graph))
-    assert jax.tree.map(jnp.shape, shared.init(jax.random.key(0), graph)) == (
-        jax.tree.map(jnp.shape, once)
-    )
-    thrice = single.apply(
-        once, None, single.apply(once, None, single.apply(once, None, graph))
-    )
-    found = shared.apply(once, None, graph)
+    assert jax.tree.map(
+        jnp.shape, jax.eval_shape(shared.init, jax.random.key(0), graph)
+    ) == (jax.tree.map(jnp.shape, once))
+    thrice = step_once(once, None, step_once(once, None, step_once(once, None, graph)))
+    found = jax.jit(shared.apply)(once, None, graph)
     np.testing.assert_allclose(found.nodes["node"], thrice.nodes["node"], atol=1e-5)
 
 

@@ -140,6 +140,96 @@ def test_graph_attention_is_that_of_jraph():
     )
 
 
+def known_and_traced(apply, params, graph):
+    """Returns the nodes where edges are known while tracing, and where they are not."""
+    known = jax.jit(lambda params: apply(params, graph).nodes)(params)
+    return [known, jax.jit(apply)(params, graph).nodes]
+
+
+def with_own(edges, own):
+    """Returns (sender, receiver, value) of BATCH's edges, but with these self-edges."""
+    found = zip(SENDERS, RECEIVERS, edges, strict=True)
+    others = [edge for edge in found if edge[0] != edge[1]]
+    return others + [(node, node, value) for node, value in enumerate(own)]
+
+
+@pytest.mark.parametrize("degrees", ["own", "received"])
+def test_graph_convolution_of_weighted_edges_is_a_loop(degrees):
+    weights = np.random.default_rng(0).uniform(0.1, 2, (9, 1)).astype(np.float32)
+    block = hk.without_apply_rng(
+        hk.transform(
+            lambda graph: blocks.GraphConvolution(
+                width=3, degrees=degrees, reads_weights=True
+            )(graph)
+        )
+    )
+    graph = BATCH._replace(edges=jnp.asarray(weights))
+    params = {
+        "graph_convolution/linear": {"w": weight(4, 3)},
+        "graph_convolution": {"b": jnp.arange(3.0)},
+    }
+    edges = with_own(weights[:, 0], np.ones(8))
+    ended, begun = np.zeros(8), np.zeros(8)
+    for sender, receiver, value in edges:
+        ended[receiver] += value
+        begun[sender] += value
+    if degrees == "received":
+        begun = ended
+    wanted = np.tile(np.arange(3.0), (8, 1))
+    for sender, receiver, value in edges:
+        said = NODES[sender] @ np.asarray(weight(4, 3))
+        wanted[receiver] += value / np.sqrt(ended[receiver] * begun[sender]) * said
+    for found in known_and_traced(block.apply, params, graph):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    with pytest.raises(ValueError, match="must be one number an edge, its weight; got"):
+        block.apply(params, BATCH)
+
+
+@pytest.mark.parametrize("kind", ["gat", "gatv2"])
+def test_graph_attention_of_edges_is_a_loop(kind):
+    init, apply = transformed(f"{kind}_of_edges")
+    params = init(BATCH)
+    inner = {name: np.asarray(leaf) for name, leaf in params["graph_attention"].items()}
+
+    def heads(name, rows):
+        layer = params[f"graph_attention/{name}"]
+        made = rows @ np.asarray(layer["w"]) + np.asarray(layer.get("b", 0.0))
+        return made.reshape(-1, 2, 3)
+
+    own = np.zeros((8, 3))  # The mean of the others that end in a node.
+    for node in range(8):
+        others = (RECEIVERS == node) & (SENDERS != node)
+        if others.any():
+            own[node] = EDGES[others].mean(0)
+    listed = with_own(EDGES, own)
+    value = heads("sender", NODES)
+    query = value if kind == "gat" else heads("receiver", NODES)
+    features = heads("edge", np.stack([edge for _, _, edge in listed]))
+
+    def leaky(x):
+        return np.where(x > 0, x, 0.2 * x)
+
+    wanted = np.zeros((8, 2, 3))
+    for node in range(8):
+        at = [k for k, (_, receiver, _) in enumerate(listed) if receiver == node]
+        said = value[[listed[k][0] for k in at]]
+        if kind == "gat":
+            each = (
+                said * inner["sender_score"]
+                + query[node] * inner["receiver_score"]
+                + features[at] * inner["edge_score"]
+            )
+            scores = leaky(each.sum(-1))
+        else:
+            total = leaky(said + query[node] + features[at])
+            scores = (total * inner["score"]).sum(-1)
+        share = np.exp(scores) / np.exp(scores).sum(0)
+        wanted[node] = np.einsum("kh,khc->hc", share, said)
+    wanted = wanted.reshape(8, 6) + inner["b"]
+    for found in known_and_traced(apply, params, BATCH):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_weights_of_attention_of_graph_nets():
     # Graph Nets, modules_test.py, SelfAttention: softmax by receiver.
     logits = jnp.log(jnp.array([2.0, 2, 2, 1, 1, 1]))
@@ -352,6 +442,10 @@ def test_weights_of_a_convolution_begin_as_in_the_paper():
     np.testing.assert_allclose(np.std(weights), bound / np.sqrt(3), rtol=0.02)
 
 
+def principal(**settings):
+    return blocks.PrincipalAggregation(average_log_degree=1.1, **settings)
+
+
 def test_choices_are_named():
     with pytest.raises(
         ValueError, match="`kind` must be one of 'gat', 'gatv2'; got 'ga"
@@ -363,6 +457,10 @@ def test_choices_are_named():
         run(lambda: blocks.GraphIsomorphism(update=lambda x: x, epsilon="free"))
     with pytest.raises(ValueError, match="`average_log_degree` must be above 0"):
         run(lambda: blocks.PrincipalAggregation(width=2, average_log_degree=0.0))
+    with pytest.raises(ValueError, match="`num_towers` must divide `width`, 4; got 3"):
+        run(lambda: principal(width=4, num_towers=3))
+    with pytest.raises(ValueError, match="divide the width of the nodes, 4, with `spl"):
+        run(lambda: principal(width=3, num_towers=3, splits_nodes=True))
     with pytest.raises(
         ValueError, match=r"`num_heads` must divide the width of the no"
     ):

@@ -40,6 +40,11 @@ def apply(graph, **settings):
     return block(**settings).apply({}, None, graph)
 
 
+def compiled(graph, **settings):
+    """As `apply`, in one program, to which the edges are known."""
+    return jax.jit(lambda: apply(graph, **settings))()
+
+
 def same(x):
     return x
 
@@ -114,7 +119,7 @@ def test_small_graph_1_of_graph_nets_adds_up():
         n_node=jnp.array([3]),
         n_edge=jnp.array([2]),
     )
-    found = apply(graph, update_global=same, global_inputs=("edges", "nodes"))
+    found = compiled(graph, update_global=same, global_inputs=("edges", "nodes"))
     wanted = [[302, 304, 306, 308, 60.3, 60.6]]
     np.testing.assert_allclose(found.globals, wanted, rtol=1e-6)
 
@@ -139,10 +144,10 @@ def test_extremes_of_graph_nets_or_zero(aggregator, wanted):
         n_edge=jnp.array([10]),
     )
     settings = {"update_node": same, "node_inputs": ("received",)}
-    found = apply(graph, edges_to_nodes=aggregator, **settings).nodes
+    found = compiled(graph, edges_to_nodes=aggregator, **settings).nodes
     np.testing.assert_allclose(found[:, 0], wanted, atol=1e-6)
     other = rl.Min() if aggregator == rl.Max() else rl.Max()
-    mirrored = apply(graph, edges_to_nodes=other, **settings).nodes
+    mirrored = compiled(graph, edges_to_nodes=other, **settings).nodes
     np.testing.assert_allclose(mirrored[:, 1], -np.array(wanted), atol=1e-6)
 
 
@@ -157,7 +162,7 @@ def test_sums_of_jraph():
         n_node=jnp.array([6]),
         n_edge=jnp.array([9]),
     )
-    found = apply(graph, update_node=same, node_inputs=("received",))
+    found = compiled(graph, update_node=same, node_inputs=("received",))
     assert found.nodes[:, 0].tolist() == [16, 14, 2, 0, 4, 0]
 
 
@@ -165,8 +170,8 @@ def test_several_aggregators_stand_side_by_side():
     graph = small_graphs()
     both = (rl.Sum(), rl.Max())
     settings = {"update_node": same, "node_inputs": ("received",)}
-    found = apply(graph, edges_to_nodes=both, **settings).nodes
-    each = [apply(graph, edges_to_nodes=one, **settings).nodes for one in both]
+    found = compiled(graph, edges_to_nodes=both, **settings).nodes
+    each = [compiled(graph, edges_to_nodes=one, **settings).nodes for one in both]
     np.testing.assert_array_equal(found, np.concatenate(each, -1))
 
 
@@ -208,6 +213,76 @@ def test_the_block_is_that_of_jraph():
     )
 
 
+def attending(**settings):
+    """A block whose nodes attend to their edges, with two scores an edge."""
+    ours = updates()
+    rng = np.random.default_rng(4)
+    say = jnp.asarray(rng.normal(size=(11, 6)), jnp.float32)
+    weigh = jnp.asarray(rng.normal(size=(14, 2)), jnp.float32)
+    return {
+        "update_edge": lambda x: jnp.tanh(x @ say),
+        "score_edge": lambda x: x @ weigh,
+        "update_node": same,
+        "node_inputs": ("received",),
+        "edges_to_nodes": rl.Softmax(),
+        "update_global": ours["update_global"],
+        "global_inputs": ("edges", "globals"),
+        **settings,
+    }, (say, weigh)
+
+
+@pytest.mark.parametrize("keeps_edges", [True, False])
+def test_attention_within_the_block_is_that_of_jraph(keeps_edges):
+    graph = small_graphs()
+    settings, (say, weigh) = attending(update_global=None, keeps_edges=keeps_edges)
+
+    def beside(edge, sender, receiver, globals_):
+        return jnp.concatenate([edge, receiver, sender, globals_], -1)
+
+    theirs = jraph.GraphNetwork(
+        update_edge_fn=lambda *read: jnp.tanh(beside(*read) @ say),
+        update_node_fn=lambda nodes, sent, received, globals_: received,
+        attention_logit_fn=lambda *read: beside(*read) @ weigh,
+        attention_reduce_fn=lambda edges, weights: (
+            edges.reshape(-1, 2, 3) * weights[..., None]
+        ).reshape(-1, 6),
+    )(graph)
+    found = jax.jit(block(**settings).apply)({}, None, graph)
+    np.testing.assert_allclose(found.nodes, theirs.nodes, atol=1e-5)
+    np.testing.assert_array_equal(found.nodes[4:], 0)  # They hear nobody.
+    if keeps_edges:  # Those of jraph are weighted.
+        ends = graph.senders, graph.receivers
+        sender, receiver = (graph.nodes[side] for side in ends)
+        globals_ = jnp.broadcast_to(graph.globals[:1], (8, 4))
+        said = jnp.tanh(beside(graph.edges, sender, receiver, globals_) @ say)
+        np.testing.assert_allclose(found.edges, said, atol=1e-5)
+    else:
+        assert found.edges is graph.edges or (found.edges == graph.edges).all()
+
+
+def test_attention_stands_beside_other_aggregators():
+    graph = small_graphs()
+    both, _ = attending(edges_to_nodes=(rl.Softmax(), rl.Max()), update_global=None)
+    alone, _ = attending(update_global=None)
+    plain = {**both, "score_edge": None, "edges_to_nodes": rl.Max()}
+    found = compiled(graph, **both).nodes
+    np.testing.assert_allclose(found[:, :6], compiled(graph, **alone).nodes, atol=1e-6)
+    np.testing.assert_allclose(found[:, 6:], compiled(graph, **plain).nodes, atol=1e-6)
+
+
+def test_scores_that_nobody_hears_or_that_do_not_divide_are_named():
+    settings, _ = attending(edges_to_nodes=rl.Mean())
+    with pytest.raises(
+        ValueError, match="`edges_to_nodes` must hear the scores of `sc"
+    ):
+        apply(small_graphs(), **settings)
+    settings, _ = attending(score_edge=lambda x: x[:, :4])
+    with pytest.raises(
+        ValueError, match=r"divide the width of what edges say, 6; got 4"
+    ):
+        apply(small_graphs(), **settings)
+
+
 @pytest.mark.parametrize(
     "topology", [rl.Complete(), rl.Band(before=1, after=1)], ids=str
 )
@@ -223,7 +298,7 @@ def test_rules_hear_what_their_listed_edges_would(topology):
     listed = parts.listed(graph, "edge")
     of_node = np.repeat(np.arange(4), [4, 0, 1, 2])
     np.testing.assert_array_equal(of_node[listed.senders], of_node[listed.receivers])
-    wanted = apply(
+    wanted = compiled(
         given._replace(
             senders=jnp.asarray(listed.senders),
             receivers=jnp.asarray(listed.receivers),
@@ -232,7 +307,7 @@ def test_rules_hear_what_their_listed_edges_would(topology):
         ),
         **ours,
     )
-    kept = apply(graph, **ours)
+    kept = compiled(graph, **ours)
     np.testing.assert_allclose(kept.edges["edge"].features, wanted.edges, atol=1e-6)
     for lowering in (None, rl.lowerings.Dense(), rl.lowerings.Tiles(block=4)):
         module = hk.transform(
@@ -240,7 +315,7 @@ def test_rules_hear_what_their_listed_edges_would(topology):
                 keeps_edges=False, **ours
             )(graph, lowering=lowering)
         )
-        found = module.apply({}, None, graph)
+        found = jax.jit(lambda module=module: module.apply({}, None, graph))()
         assert found.edges["edge"].features is None
         np.testing.assert_allclose(found.nodes["node"], wanted.nodes, atol=1e-5)
         np.testing.assert_allclose(found.globals_, wanted.globals, atol=1e-5)
@@ -262,7 +337,7 @@ def test_edges_need_not_be_stored(optimised):
         return network(graph).globals_
 
     module = hk.transform(run)
-    params = module.init(jax.random.key(0), graph)
+    params = jax.jit(module.init)(jax.random.key(0), graph)
     compiled = jax.jit(module.apply).lower(params, None, graph).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 60e6
     pair = jnp.ones(8) @ params["linear"]["w"] + params["linear"]["b"]
@@ -277,7 +352,7 @@ def test_parameters_are_the_same_whether_edges_are_kept_or_not(keeps_edges):
 
     module = block(update_edge=inside, update_node=inside, keeps_edges=keeps_edges)
     graph = small_graphs()
-    params = module.init(jax.random.key(0), graph)
+    params = jax.jit(module.init)(jax.random.key(0), graph)
     assert sorted(params) == [
         f"graph_network/update_{part}/{layer}"
         for part in ("edge", "node")
@@ -285,8 +360,8 @@ def test_parameters_are_the_same_whether_edges_are_kept_or_not(keeps_edges):
     ]
     other = block(update_edge=inside, update_node=inside, keeps_edges=not keeps_edges)
     np.testing.assert_allclose(
-        module.apply(params, None, graph).nodes,
-        other.apply(params, None, graph).nodes,
+        jax.jit(module.apply)(params, None, graph).nodes,
+        jax.jit(other.apply)(params, None, graph).nodes,
         atol=1e-5,
     )
 
@@ -322,7 +397,7 @@ def test_a_split_network_is_one_of_its_parts_side_by_side(keeps_edges):
         )
 
     graph = small_graphs()
-    params = make(split).init(jax.random.key(0), graph)
+    params = jax.jit(make(split).init)(jax.random.key(0), graph)
     inputs = {
         "one": ["edge", "receiver", "sender", "globals"],
         "two": ["received", "node", "globals"],
@@ -368,9 +443,9 @@ def test_a_batch_of_graphs_with_one_topology():
         )
 
     ours = updates()
-    both = apply(graph(nodes, edges, globals_, 1), **ours)
+    both = compiled(graph(nodes, edges, globals_, 1), **ours)
     for at in range(2):
-        one = apply(graph(nodes[at], edges[at], globals_[at], 0), **ours)
+        one = compiled(graph(nodes[at], edges[at], globals_[at], 0), **ours)
         for found, wanted in zip(
             jax.tree.leaves((both.nodes, both.edges["edge"].features, both.globals_)),
             jax.tree.leaves((one.nodes, one.edges["edge"].features, one.globals_)),

@@ -41,22 +41,23 @@ def test_transformations_change_nothing(lowering):
     def total(x, rows):
         return jnp.sin(attend(x, rows, lowering)).sum()
 
-    value, slope = jax.value_and_grad(total)(X, ROWS)
+    value, slope = jax.value_and_grad(total)(X, ROWS)  # Not compiled as a whole.
     np.testing.assert_allclose(jax.jit(total)(X, ROWS), value, rtol=1e-5)
-    np.testing.assert_allclose(
-        jax.grad(jax.checkpoint(total))(X, ROWS), slope, atol=1e-5
-    )
+    kept = jax.jit(jax.grad(jax.checkpoint(total)))(X, ROWS)
+    np.testing.assert_allclose(kept, slope, atol=1e-5)
     many = jnp.stack([X, 2 * X])
     batched = jax.jit(jax.vmap(jax.grad(total), (0, None)))(many, ROWS)
     np.testing.assert_allclose(batched[0], slope, atol=1e-5)
-    grown = jax.grad(lambda many: jax.vmap(total, (0, None))(many, ROWS).sum())(many)
+    summed = jax.grad(lambda many: jax.vmap(total, (0, None))(many, ROWS).sum())
+    grown = jax.jit(summed)(many)
     np.testing.assert_allclose(grown, batched, atol=1e-5)
 
     def body(x, _):
         return attend(x, ROWS, lowering), None
 
     looped = jax.jit(lambda x: jax.lax.scan(body, x, None, length=2)[0])(X)
-    twice = attend(attend(X, ROWS, lowering), ROWS, lowering)
+    once = jax.jit(lambda x: attend(x, ROWS, lowering))
+    twice = once(once(X))
     np.testing.assert_allclose(looped, twice, atol=1e-5)
 
 
@@ -243,10 +244,15 @@ def test_leading_axes_are_full_or_one(lowering):
             lowering=lowering,
         )
 
+    def both(*arrays):
+        return heard(*arrays), jax.grad(lambda *x: jnp.sin(heard(*x)).sum(), (1, 2))(
+            *arrays
+        )
+
     full = [jnp.broadcast_to(x, (2, 3, *x.shape[2:])) for x in (query, key, value)]
-    np.testing.assert_allclose(heard(query, key, value), heard(*full), atol=1e-6)
-    slope = jax.grad(lambda *x: jnp.sin(heard(*x)).sum(), (1, 2))(query, key, value)
-    wide = jax.grad(lambda *x: jnp.sin(heard(*x)).sum(), (1, 2))(*full)
+    found, slope = jax.jit(both)(query, key, value)
+    wanted, wide = jax.jit(both)(*full)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
     np.testing.assert_allclose(slope[0], wide[0].sum(1, keepdims=True), atol=1e-5)
     np.testing.assert_allclose(slope[1], wide[1].sum(0, keepdims=True), atol=1e-5)
 
@@ -320,6 +326,7 @@ def test_padding_beyond_the_lengths_is_invisible(lowering):
     x = jax.random.normal(jax.random.key(0), (2, 7, 4))
     garbage = jnp.where(jnp.arange(7)[None, :, None] < lengths[:, None, None], x, 1e6)
 
+    @jax.jit
     def heard(x):
         return attend(x, ROWS[None], lowering, topology, batch_axes=1)
 
@@ -341,19 +348,21 @@ SAID_TO_SEVEN = [
 @each_lowering
 def test_what_is_not_a_number_reaches_its_receiver_alone(lowering, message):
     broken = X.at[7].set(math.nan)
-    heard = rl.propagate(
-        rl.Causal(),
-        receivers=broken,
-        senders=X,
-        relations={"offset": rl.Offset(limit=(-8, 0)).rows(key=jnp.ones((9, 4)))},
-        score=[
-            lambda receiver, sender: rl.dot(receiver, sender),
-            lambda receiver, offset: rl.dot(receiver, offset.key),
-        ],
-        message=message,
-        aggregator=rl.Softmax(),
-        lowering=lowering,
-    )
+    heard = jax.jit(
+        lambda: rl.propagate(
+            rl.Causal(),
+            receivers=broken,
+            senders=X,
+            relations={"offset": rl.Offset(limit=(-8, 0)).rows(key=jnp.ones((9, 4)))},
+            score=[
+                lambda receiver, sender: rl.dot(receiver, sender),
+                lambda receiver, offset: rl.dot(receiver, offset.key),
+            ],
+            message=message,
+            aggregator=rl.Softmax(),
+            lowering=lowering,
+        )
+    )()
     assert np.flatnonzero(np.isnan(heard).any(axis=1)).tolist() == [7]
 
 
@@ -373,15 +382,17 @@ LISTED = rl.Edges(*NEAR.edges(9, 9), 9)
 )
 def test_what_is_not_a_number_reaches_its_neighbours_alone(lowering, topology, end):
     broken = X.at[5].set(math.nan)
-    heard = rl.propagate(
-        topology,
-        receivers=broken if end == "receiver" else X,
-        senders=broken if end == "sender" else X,
-        score=lambda receiver, sender: rl.dot(receiver, sender),
-        message=lambda sender: sender,
-        aggregator=rl.Softmax(),
-        lowering=lowering,
-    )
+    heard = jax.jit(
+        lambda: rl.propagate(
+            topology,
+            receivers=broken if end == "receiver" else X,
+            senders=broken if end == "sender" else X,
+            score=lambda receiver, sender: rl.dot(receiver, sender),
+            message=lambda sender: sender,
+            aggregator=rl.Softmax(),
+            lowering=lowering,
+        )
+    )()
     reached = [5] if end == "receiver" else [4, 5, 6]
     assert np.flatnonzero(np.isnan(heard).any(axis=1)).tolist() == reached
 
@@ -392,13 +403,15 @@ AGGREGATORS = [rl.Sum(), rl.Mean(), rl.Max(), rl.Min(), rl.LogSumExp(), rl.Std()
 @pytest.mark.parametrize("aggregator", AGGREGATORS, ids=repr)
 @each_lowering
 def test_what_is_not_a_number_is_heard_by_every_aggregator(lowering, aggregator):
-    heard = rl.propagate(
-        rl.Causal(),
-        senders=X.at[2].set(math.nan),
-        message=lambda sender: sender,
-        aggregator=aggregator,
-        lowering=lowering,
-    )
+    heard = jax.jit(
+        lambda: rl.propagate(
+            rl.Causal(),
+            senders=X.at[2].set(math.nan),
+            message=lambda sender: sender,
+            aggregator=aggregator,
+            lowering=lowering,
+        )
+    )()
     assert np.isnan(heard[2:]).all()
 
 
@@ -407,6 +420,7 @@ def test_permuting_nodes_permutes_the_result(lowering):
     order = jax.random.permutation(jax.random.key(4), 9)
     labels = jax.random.randint(jax.random.key(5), (9, 9), 0, 5)
 
+    @jax.jit
     def heard(x, labels):
         return rl.propagate(
             rl.Complete(),

@@ -195,14 +195,68 @@ def test_grid_offsets_are_those_of_a_loop(bound):
 
 LOWERINGS = [L.Stencil(), L.Edges(), L.Dense(), L.Tiles(block=4)]
 AGGREGATORS = [rl.Softmax(), rl.Mean(), (rl.Max(), rl.Std()), rl.LogSumExp()]
+DRAWN = hypothesis.settings.default.max_examples // 50  # In the profile `ci` 2.
 
 
-@hypothesis.settings(max_examples=16, deadline=None, derandomize=True, database=None)
+BLOCKED = {  # On each kind of grid each aggregator, in blocks of several forms.
+    "window, one axis": (
+        rl.Window(grid=(7,), size=4, dilation=2),
+        rl.Softmax(),
+        (3,),
+    ),
+    "window, shifted": (
+        rl.Window(grid=(5, 5), size=(3, 2), stride=(2, 1), border="shift"),
+        rl.Mean(),
+        (2, 3),
+    ),
+    "window, three axes": (
+        rl.Window(grid=(2, 3, 3), size=(1, 2, 3)),
+        (rl.Max(), rl.Std()),
+        (1, 2, 2),
+    ),
+    "window, shifted and dilated": (
+        rl.Window(grid=(1, 6), size=(1, 3), dilation=(1, 2), border="shift"),
+        rl.LogSumExp(),
+        (1, 4),
+    ),
+    "stencil, padded": (
+        rl.Stencil(grid=(4, 3), size=(3, 2), stride=(2, 1), padding=((1, 2), (0, 1))),
+        rl.Softmax(),
+        (1, 2),
+    ),
+    "stencil, dilated": (
+        rl.Stencil(grid=(7,), size=3, dilation=2),
+        rl.Mean(),
+        (2,),
+    ),
+    "stencil, strided": (
+        rl.Stencil(grid=(3, 4), size=(2, 3), stride=(1, 3), dilation=(2, 1)),
+        (rl.Max(), rl.Std()),
+        (4, 1),
+    ),
+    "stencil, three axes": (
+        rl.Stencil(grid=(2, 3, 3), size=(2, 2, 1), stride=(1, 2, 2)),
+        rl.LogSumExp(),
+        (2, 1, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_blocks_with_a_halo_equal_the_edges(name):
+    check_blocks(*BLOCKED[name])
+
+
+@hypothesis.settings(max_examples=DRAWN, deadline=None, derandomize=True, database=None)
 @hypothesis.given(
     st.one_of(windows(), stencils()), st.sampled_from(AGGREGATORS), st.data()
 )
-def test_blocks_with_a_halo_equal_the_edges(topology, aggregator, data):
+def test_drawn_blocks_with_a_halo_equal_the_edges(topology, aggregator, data):
     block = tuple(data.draw(st.integers(1, 4)) for _ in topology.receiver_grid)
+    check_blocks(topology, aggregator, block)
+
+
+def check_blocks(topology, aggregator, block):
     rng = np.random.default_rng(0)
     counts = topology.counts()
     # Round numbers, so that the largest tie; a leading axis that both sides share not.
@@ -290,13 +344,16 @@ def test_convolutions_are_those_of_jax(stencil, is_turned):
             dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
         ).reshape(2, counts[1], 2)
 
-    wanted, pull = jax.vjp(convolve, image)
-    if is_turned:  # The transposed convolution is the gradient of the plain one.
-        turned = jnp.swapaxes(kernel, 2, 3)
-        found = [_filtered(stencil.T, heard, turned, low) for low in LOWERINGS]
-        wanted = pull(heard)[0]
-    else:
-        found = [_filtered(stencil, image, kernel, low) for low in LOWERINGS]
+    @jax.jit
+    def both(image, heard, kernel):
+        wanted, pull = jax.vjp(convolve, image)
+        if is_turned:  # The transposed convolution is the gradient of the plain one.
+            turned = jnp.swapaxes(kernel, 2, 3)
+            found = [_filtered(stencil.T, heard, turned, low) for low in LOWERINGS]
+            return found, pull(heard)[0]
+        return [_filtered(stencil, image, kernel, low) for low in LOWERINGS], wanted
+
+    found, wanted = both(image, heard, kernel)
     for each in found:
         np.testing.assert_allclose(each, wanted, atol=2e-5)
 
@@ -328,27 +385,17 @@ def test_the_stencil_equals_the_edges_in_values_and_gradients(geometry, message)
     image = jnp.asarray(rng.normal(size=(2, topology.counts()[1], 3)), jnp.float32)
     kernel = jnp.asarray(rng.normal(size=(2, stencil.num_taps, *shape)), jnp.float32)
 
-    def loss(lowering):
-        def run(image, kernel):
-            found = _filtered(
-                topology,
-                image,
-                kernel,
-                lowering,
-                term,
-                aggregator=(rl.Sum(), rl.Mean()),
-            )
-            return sum(jnp.sin(each).sum() for each in found), found
+    def loss(image, kernel, lowering):
+        more = {"aggregator": (rl.Sum(), rl.Mean())}
+        found = _filtered(topology, image, kernel, lowering, term, **more)
+        return sum(jnp.sin(each).sum() for each in found), found
 
-        (_, found), grads = jax.value_and_grad(run, (0, 1), has_aux=True)(image, kernel)
-        return found, grads
-
-    for found, wanted in zip(
-        jax.tree.leaves(loss(L.Stencil())),
-        jax.tree.leaves(loss(L.Edges())),
-        strict=True,
-    ):
-        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    slope = jax.value_and_grad(loss, (0, 1), has_aux=True)
+    both = jax.jit(
+        lambda *args: [slope(*args, low) for low in (L.Stencil(), L.Edges())]
+    )
+    for one, other in zip(*map(jax.tree.leaves, both(image, kernel)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 GROUPED = {
@@ -380,13 +427,15 @@ def test_groups_of_channels_are_a_grouped_convolution(name):
     text = str(jax.make_jaxpr(lambda *args: run(*args, L.Stencil()))(image, kernel))
     groups = {"by channel": 3, "added up": 1}.get(name, 2)
     assert f"feature_group_count={groups}" in text
-    found, wanted = (
-        jax.vjp(lambda *args: run(*args, low), image, kernel)  # noqa: B023
-        for low in (L.Stencil(), L.Edges())
+
+    def pulled(image, kernel, lowering):
+        found, pull = jax.vjp(lambda *args: run(*args, lowering), image, kernel)
+        return found, pull(jnp.cos(found))
+
+    both = jax.jit(
+        lambda *args: [pulled(*args, low) for low in (L.Stencil(), L.Edges())]
     )
-    np.testing.assert_allclose(found[0], wanted[0], atol=1e-5)
-    slopes = found[1](jnp.cos(wanted[0])), wanted[1](jnp.cos(wanted[0]))
-    for one, other in zip(*slopes, strict=True):
+    for one, other in zip(*map(jax.tree.leaves, both(image, kernel)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
@@ -690,6 +739,10 @@ def test_what_has_no_row_on_a_grid_is_said_of_the_zero_row(lowering):
     bias = jnp.asarray(rng.normal(size=(1, 9)), jnp.float32)
     value = jnp.asarray(rng.normal(size=(2, 30, 3)), jnp.float32)
 
+    def pulled(bias, value, lowering):
+        heard, pull = jax.vjp(lambda *args: run(*args, lowering), bias, value)
+        return heard, pull(jnp.sin(heard))
+
     def run(bias, value, lowering):
         return rl.propagate(
             window,
@@ -705,11 +758,8 @@ def test_what_has_no_row_on_a_grid_is_said_of_the_zero_row(lowering):
             lowering=lowering,
         )
 
-    found, pull = jax.vjp(lambda *args: run(*args, lowering), bias, value)
-    wanted, pull_wanted = jax.vjp(lambda *args: run(*args, L.Edges()), bias, value)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
-    slopes = pull(jnp.sin(wanted)), pull_wanted(jnp.sin(wanted))
-    for one, other in zip(*slopes, strict=True):
+    both = jax.jit(lambda *args: [pulled(*args, low) for low in (lowering, L.Edges())])
+    for one, other in zip(*map(jax.tree.leaves, both(bias, value)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 

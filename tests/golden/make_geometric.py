@@ -40,6 +40,18 @@ def mlp():
     )
 
 
+def principal(width, **more):
+    return nn.PNAConv(
+        WIDTH,
+        width,
+        aggregators=["mean", "min", "max", "std"],
+        scalers=["identity", "amplification", "attenuation"],
+        deg=torch.tensor([1, 2, 3, 4, 2]),  # Of a training set: nodes by degree.
+        edge_dim=EDGE_WIDTH,
+        **more,
+    )
+
+
 LAYERS = {
     "gcn": lambda: nn.GCNConv(WIDTH, 7),
     "gcn_bare": lambda: nn.GCNConv(WIDTH, 4, add_self_loops=False, bias=False),
@@ -59,6 +71,16 @@ LAYERS = {
     "transformer_edges": lambda: nn.TransformerConv(
         WIDTH, 4, heads=3, edge_dim=EDGE_WIDTH
     ),
+    "gcn_weights": lambda: nn.GCNConv(WIDTH, 7),
+    "gcn_weights_bare": lambda: nn.GCNConv(WIDTH, 4, add_self_loops=False),
+    "gat_edges": lambda: nn.GATConv(WIDTH, 4, heads=3, edge_dim=EDGE_WIDTH),
+    "gatv2_edges": lambda: nn.GATv2Conv(WIDTH, 4, heads=3, edge_dim=EDGE_WIDTH),
+    "gatv2_edges_bare": lambda: nn.GATv2Conv(
+        WIDTH, 4, heads=3, edge_dim=EDGE_WIDTH, add_self_loops=False
+    ),
+    # It takes deviations below 0.0032 for none; these graphs have no such.
+    "pna_split": lambda: principal(10, towers=WIDTH, divide_input=True),
+    "pna_towers": lambda: principal(6, towers=2),
 }
 
 
@@ -73,8 +95,11 @@ def record(name, seed):
     more = {}
     if name.startswith("rgcn"):
         more["edge_type"] = torch.from_numpy(graph["types"]).long()
-    if name == "transformer_edges":
+    if "edges" in name or name.startswith("pna"):
         more["edge_attr"] = torch.from_numpy(graph["edges"])
+    if name.startswith("gcn_weights"):
+        graph["weights"] = np.exp2(graph["edges"][:, :1])
+        more["edge_weight"] = torch.from_numpy(graph["weights"][:, 0])
     with torch.no_grad():
         output = layer(torch.from_numpy(graph["nodes"]), index, **more)
     weights = {
