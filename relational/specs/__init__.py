@@ -78,6 +78,9 @@ from relational.specs.shipped import names as names
 from relational.specs.shipped import save as save
 from relational.specs.spec import AnyModelSpec as AnyModelSpec
 from relational.specs.spec import Spec as Spec
+from relational.specs.text_data import Multi30kSpec as Multi30kSpec
+from relational.specs.text_data import ParallelTextSpec as ParallelTextSpec
+from relational.specs.text_data import TextSpec as TextSpec
 from relational.specs.topology import AndSpec as AndSpec
 from relational.specs.topology import BandSpec as BandSpec
 from relational.specs.topology import BlocksSpec as BlocksSpec

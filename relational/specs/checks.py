@@ -28,6 +28,7 @@ from relational.specs.problems import (
 )
 from relational.specs.relation import DifferenceSpec
 from relational.specs.schedule import WarmupCosineSpec, WarmupRsqrtSpec
+from relational.specs.text_data import Multi30kSpec, ParallelTextSpec
 
 if TYPE_CHECKING:  # These modules call the checks.
     from relational.specs.model import AttentionSpec, EdgeSetSpec, ModelSpec, NodeSpec
@@ -48,6 +49,7 @@ _ATTRIBUTES = {"voice": 4, "beat": 1, "onset": 1, "pitch": 1}
 
 
 _NETWORKS = (StackSpec, EncodeProcessDecodeSpec)
+_TEXTS = {Multi30kSpec: "multi30k", ParallelTextSpec: "parallel_text"}
 
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
@@ -103,7 +105,7 @@ def model_claims(model: "ModelSpec") -> Iterator[Claim]:
 def data_claims(spec: "Spec") -> Iterator[Claim]:
     """Yields what the parts of a spec ask of each other and do not have."""
     is_network = isinstance(spec.model, _NETWORKS)
-    if is_network == isinstance(spec.data, ChoralesSpec):
+    if is_network == isinstance(spec.data, (ChoralesSpec, *_TEXTS)):
         given = "sequences of tokens" if is_network else "graphs"
         asked = "`nodes`, `edges` and `blocks`"
         if not is_network:
@@ -116,6 +118,8 @@ def data_claims(spec: "Spec") -> Iterator[Claim]:
         )
     elif is_network:
         yield from network_claims(spec)
+    elif isinstance(spec.data, tuple(_TEXTS)):
+        yield from _text_claims(spec)
     else:
         yield from _attribute_claims(spec.model)  # type: ignore[arg-type]  # Of tokens.
 
@@ -134,6 +138,27 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
     if within is not None:
         names = tuple(_module_names(spec.model))
         yield from _known(within, "layer of the model", place, names, ("model",))
+
+
+def _text_claims(spec: "Spec") -> Iterator[Claim]:
+    """Yields what pairs of sentences ask of each other, and of a model of tokens."""
+    data, model = spec.data, spec.model
+    assert isinstance(data, tuple(_TEXTS)) and not isinstance(model, _NETWORKS)
+    kind: Place = ("data", _TEXTS[type(data)])
+    if isinstance(data, Multi30kSpec) and data.source == data.target:
+        yield Claim(
+            place=(*kind, "target"),
+            message=f"must be another language than `source`; got `{data.target}` twice.",
+            rests_on=((*kind, "source"),),
+        )
+    for name, node in model.nodes.items():
+        if node.vocabulary < data.vocabulary:
+            yield Claim(
+                place=(*_NODES, name, "vocabulary"),
+                message=f"must be {data.vocabulary} or more, as many subwords as "
+                f"`{dotted(kind)}` has; got {node.vocabulary}.",
+                rests_on=((*kind, "vocabulary"),),
+            )
 
 
 def _module_names(spec: Any) -> Iterator[str]:

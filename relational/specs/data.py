@@ -14,6 +14,7 @@ from relational.specs.graph_data import (
     SpringsSpec,
 )
 from relational.specs.kinds import Kinds
+from relational.specs.text_data import Multi30kSpec, ParallelTextSpec
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -38,6 +39,8 @@ DATA_SETS: dict[str, type] = {
     "springs": SpringsSpec,
     "planetoid": PlanetoidSpec,
     "molecules": MoleculesSpec,
+    "multi30k": Multi30kSpec,
+    "parallel_text": ParallelTextSpec,
 }
 """The names of data sets in files."""
 
@@ -47,7 +50,9 @@ DataSpec: TypeAlias = Annotated[
     | SortingSpec
     | SpringsSpec
     | PlanetoidSpec
-    | MoleculesSpec,
+    | MoleculesSpec
+    | Multi30kSpec
+    | ParallelTextSpec,
     Kinds(DATA_SETS),
 ]
 """A data set."""
