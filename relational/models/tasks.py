@@ -21,7 +21,7 @@ from relational import specs
 from relational.models.citations import CitationData
 from relational.models.graph_batches import graph_of
 from relational.models.graph_data import GraphData
-from relational.models.graph_model import Inputs, Model, build_model
+from relational.models.graph_model import Model, known_model
 from relational.models.graph_sets import Generated, MoleculeSet
 from relational.models.graph_tasks import (
     Answers,
@@ -30,6 +30,9 @@ from relational.models.graph_tasks import (
     NodeClasses,
     NodeVectors,
 )
+from relational.models.surprise import surprise
+from relational.models.token_graph import Inputs
+from relational.models.translation import Translation
 from relational.models.typical import typical_batch
 from relational.specs.data import DATA_SETS
 from relational.training.tasks import Batch, Batches, Outcome, Params
@@ -43,14 +46,16 @@ class NextToken:
 
     Attributes:
       spec: the model.
+      label_smoothing: of the loss in training; see `surprise`.
     """
 
     spec: specs.ModelSpec
+    label_smoothing: float = 0.0
 
     @property
     def model(self) -> Model:
         """The model's pure functions."""
-        return _model(self.spec)
+        return known_model(self.spec)
 
     def init(self, key: jax.Array, batch: Batch) -> Params:
         """Returns float32 parameters for batches like this one."""
@@ -70,17 +75,10 @@ class NextToken:
             params, key, self.inputs(batch), is_training=is_training
         )
         # Start tokens are heard and never spoken, so they get no probability.
-        log_probability = jax.nn.log_softmax(logits.astype(jnp.float32))
-        chosen = jnp.take_along_axis(
-            log_probability, jnp.asarray(batch["token"])[..., None], axis=-1
-        )[..., 0]
+        smoothing = self.label_smoothing if is_training else 0.0
+        nats = surprise(logits, jnp.asarray(batch["token"]), smoothing)
         weight = jnp.asarray(batch["weight"], jnp.float32)
-        return Outcome(loss=-(chosen * weight).sum(axis=-1), weight=weight.sum(axis=-1))
-
-
-@functools.lru_cache(maxsize=32)
-def _model(spec: specs.ModelSpec) -> Model:
-    return build_model(spec)
+        return Outcome(loss=(nats * weight).sum(axis=-1), weight=weight.sum(axis=-1))
 
 
 @dataclasses.dataclass(frozen=True)

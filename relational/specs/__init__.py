@@ -49,6 +49,7 @@ from relational.specs.layers import PoolSpec as PoolSpec
 from relational.specs.layers import RepeatSpec as RepeatSpec
 from relational.specs.layers import ResidualSpec as ResidualSpec
 from relational.specs.model import AttentionSpec as AttentionSpec
+from relational.specs.model import AttentionsSpec as AttentionsSpec
 from relational.specs.model import BlockSpec as BlockSpec
 from relational.specs.model import EdgeSetSpec as EdgeSetSpec
 from relational.specs.model import FeedForwardSpec as FeedForwardSpec

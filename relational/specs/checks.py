@@ -31,7 +31,13 @@ from relational.specs.schedule import WarmupCosineSpec, WarmupRsqrtSpec
 from relational.specs.text_data import Multi30kSpec, ParallelTextSpec
 
 if TYPE_CHECKING:  # These modules call the checks.
-    from relational.specs.model import AttentionSpec, EdgeSetSpec, ModelSpec, NodeSpec
+    from relational.specs.model import (
+        AttentionSpec,
+        BlockSpec,
+        EdgeSetSpec,
+        ModelSpec,
+        NodeSpec,
+    )
     from relational.specs.spec import Spec
     from relational.specs.training import TrainingSpec
 
@@ -91,12 +97,13 @@ def model_claims(model: "ModelSpec") -> Iterator[Claim]:
     """Yields what is wrong within the model."""
     for name, node in model.nodes.items():
         yield from _position_claims(node, (*_NODES, name))
+        yield from _embedding_claims(name, node, model)
     for name, edge_set in model.edges.items():
         yield from _edge_claims(edge_set, (*_EDGES, name), model)
     for index, block in enumerate(model.blocks):
-        if block.attention is not None:
-            place = (*_BLOCKS, index, "attention")
-            yield from _attention_claims(block.attention, place, model)
+        for attention, place in _attentions(block, index):
+            yield from _attention_claims(attention, place, model)
+        yield from _one_end_claims(block, index, model)
     here = ("model", "read_out", "node")
     yield from _known(model.read_out.node, "node set", here, model.nodes, _NODES)
     yield from _unused_claims(model)
@@ -133,6 +140,13 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
             message=f"must be 1, since {spec.data.name} is one graph; got "
             f"{training.batch_size}.",
             rests_on=(("data",),),
+        )
+    if training.label_smoothing:
+        yield Claim(
+            place=("training", "label_smoothing"),
+            message="must be left out: a graph network predicts no tokens; got "
+            f"{training.label_smoothing:g}.",
+            rests_on=(("model",),),
         )
     within = getattr(training.optimizer, "l2_within", None)
     if within is not None:
@@ -256,6 +270,73 @@ def _position_claims(node: "NodeSpec", place: Place) -> Iterator[Claim]:
         )
 
 
+def table_width(node: "NodeSpec") -> int:
+    """Returns the width of a node's table: positions may stand beside the embedding."""
+    positions = node.positions
+    if isinstance(positions, SinusoidSpec) and positions.combine == "concatenate":
+        beside = node.width // 2 if positions.width is None else positions.width
+        return node.width - beside
+    return node.width
+
+
+def _embedding_claims(name: str, node: "NodeSpec", model: "ModelSpec") -> Iterator[Claim]:
+    """Yields why a node set cannot use the table of another."""
+    if node.embedding is None:
+        return
+    here = (*_NODES, name, "embedding")
+    owners = tuple(
+        other
+        for other, its in model.nodes.items()
+        if other != name and its.embedding is None
+    )
+    yield from _known(
+        node.embedding, "other node set with a table of its own", here, owners, _NODES
+    )
+    if node.embedding not in owners:
+        return
+    owner = model.nodes[node.embedding]
+    if owner.vocabulary != node.vocabulary:
+        yield Claim(
+            place=(*_NODES, name, "vocabulary"),
+            message=f"must be that of `{node.embedding}`, whose table is used, "
+            f"{owner.vocabulary}; got {node.vocabulary}.",
+            rests_on=(here, (*_NODES, node.embedding, "vocabulary")),
+        )
+    if table_width(owner) != table_width(node):
+        yield Claim(
+            place=(*_NODES, name, "width"),
+            message=f"must leave {table_width(owner)} channels for the embedding, as "
+            f"many as the table of `{node.embedding}` has; got {table_width(node)}.",
+            rests_on=(here, (*_NODES, node.embedding), (*_NODES, name, "positions")),
+        )
+
+
+def _attentions(
+    block: "BlockSpec", index: int
+) -> Iterator[tuple["AttentionSpec", Place]]:
+    """Yields the attentions of a block, each with its place."""
+    place = (*_BLOCKS, index, "attention")
+    for number, attention in enumerate(block.attentions):
+        is_listed = isinstance(block.attention, tuple)
+        yield attention, (*place, number) if is_listed else place
+
+
+def _one_end_claims(block: "BlockSpec", index: int, model: "ModelSpec") -> Iterator[Claim]:
+    """Yields a claim where the attentions of a block update several node sets."""
+    ends: list[str] = []
+    for attention, place in _attentions(block, index):
+        if attention.over in model.edges:
+            ends.append(model.edges[attention.over].receiver_set)
+            if ends[-1] != ends[0]:
+                yield Claim(
+                    place=(*place, "over"),
+                    message=f"must be an edge set that ends in `{ends[0]}`, as that of "
+                    f"the first attention does; `{attention.over}` ends in "
+                    f"`{ends[-1]}`. Make it a block of its own.",
+                    rests_on=((*_BLOCKS, index, "attention", 0, "over"), _EDGES),
+                )
+
+
 def _edge_claims(
     edge_set: "EdgeSetSpec", place: Place, model: "ModelSpec"
 ) -> Iterator[Claim]:
@@ -317,9 +398,9 @@ def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
     """Yields what no block uses; a mistyped name uses the one nearest to it."""
     used: dict[str, set[str]] = {}
     for block in model.blocks:
-        if block.attention is not None:
-            over = _meant(block.attention.over, model.edges)
-            terms = (*block.attention.score, *block.attention.message)
+        for attention in block.attentions:
+            over = _meant(attention.over, model.edges)
+            terms = (*attention.score, *attention.message)
             relations = model.edges[over].relations if over in model.edges else ()
             used.setdefault(over, set()).update(
                 _meant(term, (CONTENT, *relations)) for term in terms
