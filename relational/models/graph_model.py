@@ -194,9 +194,7 @@ class _GraphModel(hk.Module):
         rate: float,
         extras: list[Any],
     ) -> rl.Graph:
-        wrap = blocks.Residual(
-            self.spec.normalization, updates(self.spec, layer), rate
-        )
+        wrap = blocks.Residual(self.spec.normalization, updates(self.spec, layer), rate)
         for own in layer.attentions:
             # One alone has the name that it had before there could be several.
             name = f"layer_{index}_attention"

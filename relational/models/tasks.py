@@ -31,8 +31,9 @@ from relational.models.graph_tasks import (
     NodeVectors,
 )
 from relational.models.surprise import surprise
+from relational.models.text_data import ParallelData
 from relational.models.token_graph import Inputs
-from relational.models.translation import Translation
+from relational.models.translation import Translation, ends_of
 from relational.models.typical import typical_batch
 from relational.specs.data import DATA_SETS
 from relational.training.tasks import Batch, Batches, Outcome, Params
@@ -132,8 +133,8 @@ def _pieces(source: Any, split: Any, data_source: str | None) -> Any:
     return chorales.load(source, split, data_source=data_source)
 
 
-AnyTask = NextToken | GraphTask
-AnyData = Chorales | GraphData | CitationData
+AnyTask = NextToken | Translation | GraphTask
+AnyData = Chorales | ParallelData | GraphData | CitationData
 
 
 def from_spec(
@@ -153,9 +154,15 @@ def from_spec(
     batch_size = spec.training.batch_size
     model, data = spec.model, spec.data
     if isinstance(model, specs.ModelSpec):
+        smoothing = spec.training.label_smoothing
+        if isinstance(data, specs.TextSpec):
+            ends_of(model)  # There are two, or it says what is wrong.
+            pairs = ParallelData(data, batch_size, spec.training.accumulate, source)
+            return Translation(model, smoothing), pairs
         assert isinstance(data, specs.ChoralesSpec)
         _check_fed(model)
-        return NextToken(model), Chorales(data, batch_size, source)
+        return NextToken(model, smoothing), Chorales(data, batch_size, source)
+    assert not isinstance(data, specs.TextSpec)
     _check_given(spec)
     if isinstance(data, specs.PlanetoidSpec):
         return GraphTask(model, NodeClasses()), CitationData(data, source)

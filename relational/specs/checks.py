@@ -157,7 +157,8 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
 def _text_claims(spec: "Spec") -> Iterator[Claim]:
     """Yields what pairs of sentences ask of each other, and of a model of tokens."""
     data, model = spec.data, spec.model
-    assert isinstance(data, tuple(_TEXTS)) and not isinstance(model, _NETWORKS)
+    assert isinstance(data, Multi30kSpec | ParallelTextSpec)
+    assert not isinstance(model, StackSpec | EncodeProcessDecodeSpec)
     kind: Place = ("data", _TEXTS[type(data)])
     if isinstance(data, Multi30kSpec) and data.source == data.target:
         yield Claim(
@@ -173,6 +174,18 @@ def _text_claims(spec: "Spec") -> Iterator[Claim]:
                 f"`{dotted(kind)}` has; got {node.vocabulary}.",
                 rests_on=((*kind, "vocabulary"),),
             )
+        for attribute in node.embed:
+            yield Claim(
+                place=(*_NODES, name, "embed", attribute),
+                message="words have no attributes. Remove it.",
+            )
+    for name, edge_set in model.edges.items():
+        for label, relation in edge_set.relations.items():
+            if isinstance(relation, DifferenceSpec):
+                yield Claim(
+                    place=(*_EDGES, name, "relations", label),
+                    message="words have no attributes. Take an offset of positions.",
+                )
 
 
 def _module_names(spec: Any) -> Iterator[str]:
@@ -279,7 +292,9 @@ def table_width(node: "NodeSpec") -> int:
     return node.width
 
 
-def _embedding_claims(name: str, node: "NodeSpec", model: "ModelSpec") -> Iterator[Claim]:
+def _embedding_claims(
+    name: str, node: "NodeSpec", model: "ModelSpec"
+) -> Iterator[Claim]:
     """Yields why a node set cannot use the table of another."""
     if node.embedding is None:
         return
@@ -321,7 +336,9 @@ def _attentions(
         yield attention, (*place, number) if is_listed else place
 
 
-def _one_end_claims(block: "BlockSpec", index: int, model: "ModelSpec") -> Iterator[Claim]:
+def _one_end_claims(
+    block: "BlockSpec", index: int, model: "ModelSpec"
+) -> Iterator[Claim]:
     """Yields a claim where the attentions of a block update several node sets."""
     ends: list[str] = []
     for attention, place in _attentions(block, index):
