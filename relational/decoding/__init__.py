@@ -1,7 +1,9 @@
-"""Decoding: a model's next tokens, drawn one after the other."""
+"""Decoding: a model's next tokens, one after the other, and how good they are."""
 
 from relational.decoding.chorales import Composed as Composed
 from relational.decoding.chorales import compose as compose
+from relational.decoding.continued import ContinuedFile as ContinuedFile
+from relational.decoding.continued import continued as continued
 from relational.decoding.generate import Generated as Generated
 from relational.decoding.generate import generate as generate
 from relational.decoding.sampling import Sampling as Sampling
@@ -10,3 +12,5 @@ from relational.decoding.sampling import keep_top_k as keep_top_k
 from relational.decoding.sampling import keep_top_p as keep_top_p
 from relational.decoding.sampling import tempered as tempered
 from relational.decoding.sampling import without as without
+from relational.decoding.scores import Score as Score
+from relational.decoding.scores import scores_of as scores_of
