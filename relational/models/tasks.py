@@ -32,7 +32,6 @@ from relational.models.graph_tasks import (
 )
 from relational.models.surprise import surprise
 from relational.models.token_graph import Inputs
-from relational.models.translation import Translation
 from relational.models.typical import typical_batch
 from relational.specs.data import DATA_SETS
 from relational.training.tasks import Batch, Batches, Outcome, Params

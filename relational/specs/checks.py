@@ -254,7 +254,9 @@ def table_width(node: "NodeSpec") -> int:
     return node.width
 
 
-def _embedding_claims(name: str, node: "NodeSpec", model: "ModelSpec") -> Iterator[Claim]:
+def _embedding_claims(
+    name: str, node: "NodeSpec", model: "ModelSpec"
+) -> Iterator[Claim]:
     """Yields why a node set cannot use the table of another."""
     if node.embedding is None:
         return
@@ -296,7 +298,9 @@ def _attentions(
         yield attention, (*place, number) if is_listed else place
 
 
-def _one_end_claims(block: "BlockSpec", index: int, model: "ModelSpec") -> Iterator[Claim]:
+def _one_end_claims(
+    block: "BlockSpec", index: int, model: "ModelSpec"
+) -> Iterator[Claim]:
     """Yields a claim where the attentions of a block update several node sets."""
     ends: list[str] = []
     for attention, place in _attentions(block, index):
