@@ -18,7 +18,15 @@ import jax.numpy as jnp
 import relational as rl
 from relational import blocks, specs
 from relational.blocks.residual import norm
-from relational.models.token_graph import Inputs, graph_of_tokens, tables_of
+from relational.models.named import topology_of
+from relational.models.token_graph import (
+    Inputs,
+    check_complete,
+    for_stepping,
+    graph_of_tokens,
+    read_out_only,
+    tables_of,
+)
 
 Caches = tuple[rl.Cache, ...]
 _Listen = Callable[[int, blocks.Attention, rl.Graph], tuple[rl.Graph, Any]]
@@ -30,12 +38,17 @@ class Model:
     """A model as pure functions.
 
     `inputs` are, for each node set, integer arrays [B, N]: `token`, and the attributes
-    that are embedded or that relations read.
+    that are embedded or that relations read. Two are known by their names: `length`,
+    [B], says how many nodes of a padded set count; `segment`, [B, N], in which of
+    several packed sequences a node is.
 
     Attributes:
+      spec: what it was built from.
       init: (key, inputs) -> params.
       apply: (params, key, inputs, is_training) -> logits [B, N, V].
-      start: (params, inputs, length) -> caches.
+      start: (params, inputs, length) -> caches for up to `length` nodes of the set that
+        is read out. Of that set, only shapes count; the other sets, such as a source,
+        are computed here once.
       prefill: (params, caches, inputs, lengths [B]) -> (logits [B, N, V], caches).
       step: (params, caches, inputs of one node, position [B]) -> (logits [B, 1, V],
         caches).
@@ -52,6 +65,7 @@ class Model:
     (5, 64)
     """
 
+    spec: specs.ModelSpec
     init: Callable[..., Any]
     apply: Callable[..., jax.Array]
     start: Callable[..., Caches]
@@ -77,6 +91,7 @@ def build_model(spec: specs.ModelSpec) -> Model:
         module = _GraphModel(spec)
 
         def call(inputs: Inputs, *, is_training: bool = False) -> jax.Array:
+            check_complete(spec, inputs)
             rate = spec.dropout if is_training else 0.0
 
             def listen(
@@ -89,25 +104,40 @@ def build_model(spec: specs.ModelSpec) -> Model:
             return module(inputs, listen, rate=rate)[0]
 
         def start(inputs: Inputs, length: int) -> Caches:
+            check_complete(spec, inputs)
+            inputs, lengths = for_stepping(spec, inputs)
+            bare = {name: topology_of(its.topology) for name, its in spec.edges.items()}
+
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 del index
-                return attention(graph), attention.start(graph, length=length)
+                ends = graph.edge_set(attention.over)
+                heard = attention(graph)
+                if ends.receivers != spec.read_out.node:
+                    return heard, None  # Computed here once, and never again.
+                if ends.senders == ends.receivers:
+                    return heard, attention.start(graph, length=length)
+                graph = graph.with_topology(attention.over, bare[attention.over])
+                return heard, attention.start_fixed(graph, lengths[ends.senders])
 
-            return module(inputs, listen)[1]
+            caches = module(inputs, listen)[1]
+            return tuple(cache for cache in caches if cache is not None)
 
         def prefill(caches: Caches, inputs: Inputs, lengths: jax.Array) -> _Stepped:
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 return attention.prefill(caches[index], graph, lengths)
 
-            return module(inputs, listen)
+            return module(read_out_only(spec, inputs), listen)
 
         def step(caches: Caches, inputs: Inputs, position: jax.Array) -> _Stepped:
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 return attention.step(caches[index], graph, position)
 
+            inputs = read_out_only(spec, inputs)
             return module(inputs, listen, positions=position[:, None])
 
         def weights(inputs: Inputs) -> tuple[jax.Array, ...]:
+            check_complete(spec, inputs)
+
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 del index
                 return attention(graph), attention.weights(graph)
@@ -123,6 +153,7 @@ def build_model(spec: specs.ModelSpec) -> Model:
         return lambda params, *arguments: method(params, None, *arguments)
 
     return Model(
+        spec=spec,
         init=transformed.init,
         apply=call,
         start=without_key(start),

@@ -39,6 +39,39 @@ def check_complete(spec: specs.ModelSpec, inputs: Inputs) -> None:
             )
 
 
+def for_stepping(
+    spec: specs.ModelSpec, inputs: Inputs
+) -> tuple[Inputs, dict[str, Any]]:
+    """Returns inputs without bounds of the set that grows, and the lengths of the others.
+
+    Raises:
+      ValueError: if another set hears the one that is read out, or is packed.
+    """
+    read_out = spec.read_out.node
+    for name, edge_set in spec.edges.items():
+        if edge_set.sender_set == read_out != edge_set.receiver_set:
+            raise ValueError(
+                f"the model cannot be stepped: by the edge set `{name}`, "
+                f"`{edge_set.receiver_set}` hears `{read_out}`, whose later nodes are "
+                "not there yet."
+            )
+    packed = [name for name in inputs if SEGMENT in inputs[name]]
+    if packed:
+        raise ValueError(
+            f"`{SEGMENT}` must be left out for stepping; `{packed[0]}` has it. Take one "
+            "sequence a row."
+        )
+    growing = {key: leaf for key, leaf in inputs[read_out].items() if key != LENGTH}
+    lengths = {name: inputs[name].get(LENGTH) for name in spec.nodes}
+    return {**inputs, read_out: growing}, lengths
+
+
+def read_out_only(spec: specs.ModelSpec, inputs: Inputs) -> Inputs:
+    """Returns the inputs of the set that is read out: caches hold all of the others."""
+    name = spec.read_out.node
+    return {name: {key: leaf for key, leaf in inputs[name].items() if key != LENGTH}}
+
+
 def tables_of(spec: specs.ModelSpec) -> dict[str, blocks.Embedding]:
     """Returns the table of tokens of each node set; some sets share one."""
     own = {

@@ -116,7 +116,9 @@ class Translation:
             loss=jnp.where(weight > 0, nats, 0).sum(axis=-1),
             weight=size,
             measures={
-                "accuracy": Measure(total=(is_right * weight).sum(axis=-1), size=size)
+                "accuracy": Measure(
+                    total=jnp.where(is_right, weight, 0).sum(axis=-1), size=size
+                )
             },
         )
 
