@@ -48,7 +48,7 @@ def evaluate(
             "`relational train` makes one."
         )
     spec = specs.load(path)
-    loaded = training.load(run, checkpoint=_which(checkpoint))
+    loaded = training.load(run, checkpoint=which(checkpoint))
     task, data = tasks.from_spec(spec, data_source=data_source)
     if data.fingerprint != loaded.position.fingerprint:
         typer.echo(
@@ -65,7 +65,8 @@ def evaluate(
     Console().print(_table(names, rows, loaded.position.step))
 
 
-def _which(text: str) -> "Which":
+def which(text: str) -> "Which":
+    """Returns what `--checkpoint` means."""
     if text == "best":
         return "best"
     if text == "newest":
