@@ -1,15 +1,21 @@
 """What the commands that translate share: their options, and a run that is loaded."""
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relational.command_line.leaving import stop
+
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     from relational import specs, training
     from relational.datasets import Subwords
+    from relational.decoding.lines import Translated
     from relational.models.translation import Translation
 
 RunArgument = Annotated[
@@ -135,3 +141,127 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
         subwords=datasets.Subwords(vocabulary.read_bytes()),
         num_averaged=average,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """What is drawn from, as the options say it."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class How:
+    """How lines are translated, as the options say it."""
+
+    beam: int
+    alpha: float
+    nbest: int
+    extra: int
+    batch: int
+    sampling: Sampled | None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What makes other translations, as JSON holds it."""
+        common = {"nbest": self.nbest, "extra": self.extra, "batch": self.batch}
+        if self.sampling is not None:
+            return {**common, "sampled": dataclasses.asdict(self.sampling)}
+        return {**common, "beam": self.beam, "alpha": self.alpha}
+
+    def __str__(self) -> str:
+        if self.sampling is not None:
+            return f"sampled at temperature {self.sampling.temperature:g}"
+        if self.beam == 1:
+            return "greedy"
+        return f"beam {self.beam}, alpha {self.alpha:g}"
+
+
+def how_of(
+    *,
+    beam: int,
+    alpha: float,
+    nbest: int,
+    extra: int,
+    batch: int,
+    sampling: Sampled | None,
+) -> How:
+    """Returns how lines are translated.
+
+    Raises:
+      ValueError: an option is out of its range, or two exclude each other.
+    """
+    for name, value, most in (
+        ("beam", beam, 64),
+        ("nbest", nbest, 64),
+        ("batch", batch, 1024),
+    ):
+        if not 1 <= value <= most:
+            raise ValueError(f"--{name} must be 1 to {most}; got {value}.")
+    if not 0 <= extra <= 4096:
+        raise ValueError(f"--extra must be 0 to 4096; got {extra}.")
+    if not 0 <= alpha <= 10:
+        raise ValueError(f"--alpha must be 0 to 10; got {alpha:g}.")
+    if nbest > (1 if sampling is not None else beam):
+        what = "1, with --sample" if sampling else f"--beam, {beam}"
+        raise ValueError(f"--nbest must be at most {what}; got {nbest}.")
+    return How(
+        beam=beam, alpha=alpha, nbest=nbest, extra=extra, batch=batch, sampling=sampling
+    )
+
+
+def into_file(
+    output: Path,
+    lines: Sequence[str],
+    loaded: LoadedRun,
+    how: How,
+    written: Callable[["Translated", int], str],
+) -> list[str]:
+    """Translates lines into a file, or goes on with it; returns what it has then.
+
+    Raises:
+      ValueError: the file is made of something else.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from relational.decoding.continued import continued
+    from relational.decoding.lines import translate_into
+
+    source = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    made_of = {
+        **loaded.identity,
+        **how.identity,
+        "lines": len(lines),
+        "source": source,
+    }
+    console = Console(stderr=True)
+    with continued(output, made_of, lines_in_group=how.nbest) as file:
+        before = file.num_groups
+        if before == len(lines):
+            return file.read()
+        if before:
+            console.print(f"Going on with `{output}` after line {before}.")
+        begin = time.monotonic()
+        try:
+            with Progress(console=console, transient=True) as progress:
+                bar = progress.add_task("lines", total=len(lines), completed=before)
+                for done in translate_into(
+                    file, lines, how.translator(loaded), written
+                ):
+                    progress.update(bar, completed=done)
+        except KeyboardInterrupt:
+            stop(
+                f"Stopped after line {file.num_groups} of {len(lines)}. Start the same "
+                "command again to go on.",
+                signal.SIGINT,
+            )
+        speed = (len(lines) - before) / (time.monotonic() - begin)
+        console.print(
+            f"{len(lines)} lines in `{output}` ({loaded.which}, {how}), "
+            f"{speed:.1f} lines/s"
+        )
+        return file.read()

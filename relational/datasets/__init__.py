@@ -41,3 +41,4 @@ from relational.datasets.sorting import Sorting as Sorting
 from relational.datasets.springs import Springs as Springs
 from relational.datasets.subwords import Subwords as Subwords
 from relational.datasets.subwords import learn_subwords as learn_subwords
+from relational.datasets.tfds_text import load_tfds_pairs as load_tfds_pairs

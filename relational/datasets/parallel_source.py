@@ -99,13 +99,16 @@ def read_text(file: str | os.PathLike[str]) -> bytes:
         ) from error
 
 
-def lines_of(content: bytes, name: str, *, may_be_empty: bool = False) -> list[str]:
+def lines_of(
+    content: bytes, name: str, *, may_be_empty: bool = False, before: int = 0
+) -> list[str]:
     """The lines of a text, without white space at their ends.
 
     Args:
         content: of the file.
         name: of the file, for messages.
         may_be_empty: whether a line may hold nothing.
+        before: lines of the file that came before these.
 
     Raises:
         ValueError: if the text is no UTF-8 or has an empty line; with its number.
@@ -118,7 +121,7 @@ def lines_of(content: bytes, name: str, *, may_be_empty: bool = False) -> list[s
     ValueError: 'a.en', line 2: must hold a sentence; it is empty. Remove it, and its \
 partner in the other file.
     """
-    lines = [line.strip() for line in _decoded(content, name).split("\n")]
+    lines = [line.strip() for line in _decoded(content, name, before).split("\n")]
     if lines[-1] == "":  # What follows the last newline is no line.
         lines.pop()
     if not may_be_empty:
@@ -159,11 +162,11 @@ def _columns(name: str, content: bytes) -> Pairs:
     return Pairs(source=[row[0] for row in cells], target=[row[1] for row in cells])
 
 
-def _decoded(content: bytes, name: str) -> str:
+def _decoded(content: bytes, name: str, before: int = 0) -> str:
     try:
         return content.decode("utf-8").removeprefix(_BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + 1 + before
         raise ValueError(
             f"{name!r}, line {line}: must be UTF-8; got the byte "
             f"0x{content[error.start]:02x} where no letter begins or goes on. Convert the "

@@ -155,6 +155,14 @@ def _text(spec: specs.TextSpec, split: str, data_source: str | None) -> "Pairs":
         return datasets.load_multi30k(
             spec.source, spec.target, split, data_source=data_source
         )
+    if isinstance(spec, specs.TFDSTextSpec):
+        return datasets.load_tfds_pairs(
+            spec.name,
+            spec.source,
+            spec.target,
+            getattr(spec, split),
+            data_dir=data_source,
+        )
     files = getattr(spec, split)
     return datasets.read_pairs([Path(data_source or "") / file for file in files])
 

@@ -82,6 +82,7 @@ from relational.specs.spec import Spec as Spec
 from relational.specs.text_data import Multi30kSpec as Multi30kSpec
 from relational.specs.text_data import ParallelTextSpec as ParallelTextSpec
 from relational.specs.text_data import TextSpec as TextSpec
+from relational.specs.text_data import TFDSTextSpec as TFDSTextSpec
 from relational.specs.topology import AndSpec as AndSpec
 from relational.specs.topology import BandSpec as BandSpec
 from relational.specs.topology import BlocksSpec as BlocksSpec

@@ -28,7 +28,7 @@ from relational.specs.problems import (
 )
 from relational.specs.relation import DifferenceSpec
 from relational.specs.schedule import WarmupCosineSpec, WarmupRsqrtSpec
-from relational.specs.text_data import Multi30kSpec, ParallelTextSpec
+from relational.specs.text_data import Multi30kSpec, ParallelTextSpec, TFDSTextSpec
 
 if TYPE_CHECKING:  # These modules call the checks.
     from relational.specs.model import (
@@ -55,7 +55,11 @@ _ATTRIBUTES = {"voice": 4, "beat": 1, "onset": 1, "pitch": 1}
 
 
 _NETWORKS = (StackSpec, EncodeProcessDecodeSpec)
-_TEXTS = {Multi30kSpec: "multi30k", ParallelTextSpec: "parallel_text"}
+_TEXTS = {
+    Multi30kSpec: "multi30k",
+    ParallelTextSpec: "parallel_text",
+    TFDSTextSpec: "tfds_text",
+}
 
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
@@ -157,7 +161,7 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
 def _text_claims(spec: "Spec") -> Iterator[Claim]:
     """Yields what pairs of sentences ask of each other, and of a model of tokens."""
     data, model = spec.data, spec.model
-    assert isinstance(data, Multi30kSpec | ParallelTextSpec)
+    assert isinstance(data, Multi30kSpec | ParallelTextSpec | TFDSTextSpec)
     assert not isinstance(model, StackSpec | EncodeProcessDecodeSpec)
     kind: Place = ("data", _TEXTS[type(data)])
     if isinstance(data, Multi30kSpec) and data.source == data.target:

@@ -14,7 +14,7 @@ from relational.specs.graph_data import (
     SpringsSpec,
 )
 from relational.specs.kinds import Kinds
-from relational.specs.text_data import Multi30kSpec, ParallelTextSpec
+from relational.specs.text_data import Multi30kSpec, ParallelTextSpec, TFDSTextSpec
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -41,6 +41,7 @@ DATA_SETS: dict[str, type] = {
     "molecules": MoleculesSpec,
     "multi30k": Multi30kSpec,
     "parallel_text": ParallelTextSpec,
+    "tfds_text": TFDSTextSpec,
 }
 """The names of data sets in files."""
 
@@ -52,7 +53,8 @@ DataSpec: TypeAlias = Annotated[
     | PlanetoidSpec
     | MoleculesSpec
     | Multi30kSpec
-    | ParallelTextSpec,
+    | ParallelTextSpec
+    | TFDSTextSpec,
     Kinds(DATA_SETS),
 ]
 """A data set."""

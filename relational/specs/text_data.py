@@ -18,6 +18,10 @@ _Longest: TypeAlias = Annotated[int, Field(strict=True, ge=2, le=2**16)]
 _Path: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 _Files: TypeAlias = Annotated[tuple[_Path, ...], Field(min_length=1, max_length=2)]
 _Language: TypeAlias = Literal["de", "en", "fr"]
+_Feature: TypeAlias = Annotated[
+    str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64, examples=["name"])
+]
+_Split: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -74,5 +78,39 @@ class ParallelTextSpec:
     """The number of shapes that batches have, each of which is compiled once."""
 
 
-TextSpec: TypeAlias = Multi30kSpec | ParallelTextSpec
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class TFDSTextSpec:
+    """A set of TensorFlow Datasets with a sentence in two languages in each example.
+
+    Preparing one needs TensorFlow; one that is there as `array_record`, in TFDS's folder
+    or in that of `--data`, is read without.
+    """
+
+    name: Annotated[
+        str, Field(pattern=r"^[a-z][A-Za-z0-9_./:*-]*$", max_length=256, examples=["a"])
+    ]
+    """What TFDS calls it, such as `wmt14_translate/de-en`."""
+    source: _Feature
+    """The language that is read, by the name of its feature, such as `en`."""
+    target: _Feature
+    """The language that it is put into, such as `de`."""
+    train: _Split = "train"
+    """The split to train on, such as `train`, or a part of it, `train[:10%]`."""
+    validation: _Split = "validation"
+    """The split that tells how training gets on."""
+    test: _Split = "test"
+    """The split that the trained model is judged by."""
+    vocabulary: _Vocabulary = 8000
+    """Number of subwords, of both languages together, as the model's node sets have it."""
+    subwords: _Subwords = "bpe"
+    """How they are found: by joining frequent pairs, or as the likeliest pieces."""
+    tokens: Count | None = None
+    """Tokens in a batch at most, of both sides and with padding; nothing means any."""
+    longest: _Longest = 256
+    """Pairs with a longer side, in tokens, are not trained on."""
+    shapes: _Shapes = 8
+    """The number of shapes that batches have, each of which is compiled once."""
+
+
+TextSpec: TypeAlias = Multi30kSpec | ParallelTextSpec | TFDSTextSpec
 """Pairs of sentences."""
