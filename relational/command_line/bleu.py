@@ -59,9 +59,7 @@ def bleu(
     from relational.decoding import scores_of
     from relational.models.text_data import ParallelData
 
-    how = translating.how_of(
-        beam=beam, alpha=alpha, nbest=1, extra=extra, batch=batch, sampling=None
-    )
+    how = translating.How(beam=beam, alpha=alpha, extra=extra, batch=batch)
     loaded = translating.load(run, checkpoint, average)
     place = None if data_source is None else str(data_source)
     data = ParallelData(loaded.data, batch_size=1, data_source=place)

@@ -125,6 +125,12 @@ def _spec_of(run: Path) -> "specs.Spec":
             "`relational train` makes one."
         )
     spec = specs.load(path)
+    translates = isinstance(spec.data, specs.TextSpec)
+    if translates:
+        raise ValueError(
+            f"RUN must be a run that makes music; `{run}` has `{spec.name}`, which "
+            f"translates. `relational translate {run}` does."
+        )
     if isinstance(spec.model, specs.ModelSpec):
         return spec
     raise ValueError(

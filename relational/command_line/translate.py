@@ -71,6 +71,14 @@ def translate(
             help="Draw from the fewest tokens that have this probability together.",
         ),
     ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            "--min-p",
+            metavar="P",
+            help="Draw from tokens with this share of the likeliest one's probability.",
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")
     ] = 0,
@@ -80,17 +88,22 @@ def translate(
     average: AverageOption = 1,
 ) -> None:
     """Translate lines of text by a trained model."""
-    how = translating.how_of(
+    from relational.decoding import Sampling
+
+    drawn = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    if not is_sampled and (drawn, seed) != (Sampling(), 0):
+        raise ValueError(
+            "--temperature, --top-k, --top-p, --min-p and --seed go with --sample, which "
+            "draws; without it, the likeliest translation is searched for."
+        )
+    how = translating.How(
         beam=beam,
         alpha=alpha,
         nbest=nbest,
         extra=extra,
         batch=batch,
-        sampling=translating.Sampled(
-            temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-        )
-        if is_sampled
-        else None,
+        sampling=drawn if is_sampled else None,
+        seed=seed,
     )
     name = "the standard input" if file is None else str(file)
     lines = None if file is None else _lines(file.read_bytes(), name)

@@ -144,33 +144,38 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sampled:
-    """What is drawn from, as the options say it."""
-
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class How:
     """How lines are translated, as the options say it."""
 
     beam: int
     alpha: float
-    nbest: int
     extra: int
     batch: int
-    sampling: Sampled | None
+    nbest: int = 1
+    sampling: "Sampling | None" = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = {"beam": (1, 64), "nbest": (1, 64), "batch": (1, 1024)}
+        for name, (least, most) in {**counts, "extra": (0, 4096)}.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(
+                    f"--{name} must be {least} to {most}; got {getattr(self, name)}."
+                )
+        if not 0 <= self.alpha <= 10:
+            raise ValueError(f"--alpha must be 0 to 10; got {self.alpha:g}.")
+        if self.nbest > (1 if self.sampling is not None else self.beam):
+            most = "1, with --sample" if self.sampling else f"--beam, {self.beam}"
+            raise ValueError(f"--nbest must be at most {most}; got {self.nbest}.")
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What makes other translations, as JSON holds it."""
         common = {"nbest": self.nbest, "extra": self.extra, "batch": self.batch}
-        if self.sampling is not None:
-            return {**common, "sampled": dataclasses.asdict(self.sampling)}
-        return {**common, "beam": self.beam, "alpha": self.alpha}
+        if self.sampling is None:
+            return {**common, "beam": self.beam, "alpha": self.alpha}
+        drawn = dataclasses.asdict(self.sampling)
+        return {**common, "sampling": drawn, "seed": self.seed}
 
     def __str__(self) -> str:
         if self.sampling is not None:
@@ -179,38 +184,35 @@ class How:
             return "greedy"
         return f"beam {self.beam}, alpha {self.alpha:g}"
 
+    def translator(self, loaded: LoadedRun) -> "LineTranslator":
+        """Returns a model as a translator of lines."""
+        import numpy as np
 
-def how_of(
-    *,
-    beam: int,
-    alpha: float,
-    nbest: int,
-    extra: int,
-    batch: int,
-    sampling: Sampled | None,
-) -> How:
-    """Returns how lines are translated.
+        from relational import decoding
+        from relational.decoding.lines import LineTranslator
 
-    Raises:
-      ValueError: an option is out of its range, or two exclude each other.
-    """
-    for name, value, most in (
-        ("beam", beam, 64),
-        ("nbest", nbest, 64),
-        ("batch", batch, 1024),
-    ):
-        if not 1 <= value <= most:
-            raise ValueError(f"--{name} must be 1 to {most}; got {value}.")
-    if not 0 <= extra <= 4096:
-        raise ValueError(f"--extra must be 0 to 4096; got {extra}.")
-    if not 0 <= alpha <= 10:
-        raise ValueError(f"--alpha must be 0 to 10; got {alpha:g}.")
-    if nbest > (1 if sampling is not None else beam):
-        what = "1, with --sample" if sampling else f"--beam, {beam}"
-        raise ValueError(f"--nbest must be at most {what}; got {nbest}.")
-    return How(
-        beam=beam, alpha=alpha, nbest=nbest, extra=extra, batch=batch, sampling=sampling
-    )
+        search = decoding.Beam(size=self.beam, alpha=self.alpha, num_best=self.nbest)
+        model = loaded.task.model
+
+        def decode(source: Any, length: Any, numbers: tuple[int, int]) -> Any:
+            # Every batch of a file draws its own numbers, after a restart the same.
+            drawn = np.random.SeedSequence((self.seed, *numbers)).generate_state(1)
+            return decoding.translate(
+                model,
+                loaded.params,
+                source,
+                length,
+                how=self.sampling or search,
+                extra_length=self.extra,
+                seed=int(drawn[0]),
+            )
+
+        return LineTranslator(
+            subwords=loaded.subwords,
+            decode=decode,
+            batch_size=self.batch,
+            num_best=self.nbest,
+        )
 
 
 def into_file(
@@ -244,10 +246,14 @@ def into_file(
         if before == len(lines):
             return file.read()
         if before:
-            console.print(f"Going on with `{output}` after line {before}.")
+            console.print(
+                f"Going on with `{output}` after line {before}.", soft_wrap=True
+            )
         begin = time.monotonic()
         try:
-            with Progress(console=console, transient=True) as progress:
+            with Progress(
+                console=console, transient=True, disable=not console.is_terminal
+            ) as progress:
                 bar = progress.add_task("lines", total=len(lines), completed=before)
                 for done in translate_into(
                     file, lines, how.translator(loaded), written
@@ -262,6 +268,7 @@ def into_file(
         speed = (len(lines) - before) / (time.monotonic() - begin)
         console.print(
             f"{len(lines)} lines in `{output}` ({loaded.which}, {how}), "
-            f"{speed:.1f} lines/s"
+            f"{speed:.1f} lines/s",
+            soft_wrap=True,
         )
         return file.read()

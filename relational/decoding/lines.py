@@ -7,6 +7,7 @@ Shapes: B lines of a batch, S tokens of a source.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,11 +44,13 @@ class Translated:
 class Candidates(Protocol):
     """What a model makes of a batch: for each row the best, the likeliest first."""
 
-    tokens: Sequence[Sequence[Any]]
-    """Tokens of each candidate of each row, without an end."""
+    @property
+    def tokens(self) -> Sequence[Sequence[Any]]:
+        """Tokens of each candidate of each row, without an end."""
 
-    scores: Sequence[Sequence[float]]
-    """The score of each."""
+    @property
+    def scores(self) -> Sequence[Sequence[float]]:
+        """The score of each."""
 
 
 Decode = Callable[
@@ -116,12 +119,16 @@ class LineTranslator:
                 (number, begin // self.batch_size),
             )
             for place, row in enumerate(rows):
-                found[row] = [
+                scored = zip(
+                    candidates.tokens[place], candidates.scores[place], strict=True
+                )
+                best = [
                     Translated(text=self._text(each), score=float(score))
-                    for each, score in zip(
-                        candidates.tokens[place], candidates.scores[place], strict=True
-                    )
-                ][: self.num_best]
+                    for each, score in scored
+                ]
+                # A search may end with fewer than were asked for.
+                best += [Translated(text="", score=-math.inf)] * self.num_best
+                found[row] = best[: self.num_best]
         return found
 
     def _text(self, tokens: Any) -> str:
