@@ -147,6 +147,17 @@ def test_a_shared_table_is_one_table_and_the_read_out_is_tied():
     assert not any("read_out" in name for name in params)
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"),  # With 37 000 subwords; the paper prints 65 and 213.
+    [("transformer_base", 63.0), ("transformer_big", 214.2)],
+)
+def test_the_models_of_the_paper_have_its_sizes(name, millions):
+    task = Translation(specs.load(name).model)
+    params = jax.eval_shape(lambda: task.init(jax.random.key(0), BATCH))
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert round(count / 1e6, 1) == millions
+
+
 def _norm(x, p):
     mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
     return (x - mean) / np.sqrt(variance + 1e-6) * p["scale"] + p["offset"]

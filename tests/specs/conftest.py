@@ -124,7 +124,13 @@ def models(draw: st.DrawFn) -> specs.ModelSpec:
             dropout=draw(st.none() | _PROBABILITIES),
         )
         terms = ("content", *relations)
+        several = st.lists(
+            st.sampled_from([attention(score=terms), attention(message=terms)]),
+            min_size=1,
+            max_size=2,
+        )
         blocks += [
+            specs.BlockSpec(attention=draw(several)),
             specs.BlockSpec(
                 repeat=draw(st.integers(1, 9)), attention=attention(score=terms)
             ),
