@@ -15,7 +15,8 @@ from relational.command_line.leaving import stop
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     from relational import specs, training
     from relational.datasets import Subwords
-    from relational.decoding.lines import Translated
+    from relational.decoding import Sampling
+    from relational.decoding.lines import LineTranslator, Translated
     from relational.models.translation import Translation
 
 RunArgument = Annotated[
@@ -165,8 +166,8 @@ class How:
         if not 0 <= self.alpha <= 10:
             raise ValueError(f"--alpha must be 0 to 10; got {self.alpha:g}.")
         if self.nbest > (1 if self.sampling is not None else self.beam):
-            most = "1, with --sample" if self.sampling else f"--beam, {self.beam}"
-            raise ValueError(f"--nbest must be at most {most}; got {self.nbest}.")
+            bound = "1, with --sample" if self.sampling else f"--beam, {self.beam}"
+            raise ValueError(f"--nbest must be at most {bound}; got {self.nbest}.")
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -20,6 +20,14 @@ class ContinuedFile:
 
     A group is what belongs to one input: one line, or the best few. Those that were not
     complete when a process was killed are taken away.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryFile() as file:
+    ...     _ = file.write(b"first best\\nfirst other\\nsecond best\\n")
+    ...     kept = ContinuedFile(file, lines_in_group=2)
+    ...     kept.add(["second best", "second other"])
+    ...     kept.num_groups, kept.read()[2:]
+    (2, ['second best', 'second other'])
     """
 
     def __init__(self, file: io.BufferedRandom, lines_in_group: int) -> None:

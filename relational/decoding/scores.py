@@ -12,7 +12,11 @@ from relational._checks import shown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:
-    """A figure of a whole text."""
+    """A figure of a whole text.
+
+    >>> print(Score(name="BLEU", value=38.125, signature="nrefs:1|case:mixed"))
+    BLEU 38.12 (nrefs:1|case:mixed)
+    """
 
     name: str
     """`BLEU` or `chrF2`."""

@@ -17,6 +17,8 @@ from relational.command_line import app
 from tests.datasets.texts import sentences
 
 ENGLISH, GERMAN = sentences()
+SHORT = [index for index in range(60) if index % 3 == 0]  # Those without a place.
+TEST = SHORT[-6:]
 SPEC = """\
 name: tiny_pairs
 model:
@@ -40,7 +42,7 @@ data:
     shapes: 1
 training:
   steps: 30
-  batch_size: 20
+  batch_size: 16
   evaluate_every: 10
   checkpoint_every: 10
   schedule: {constant: {rate: 0.02}}
@@ -68,10 +70,10 @@ def folder(tmp_path_factory):
         "a.en": ENGLISH[:50],
         "a.de": GERMAN[:50],
         "a.tsv": map("\t".join, zip(ENGLISH[50:54], GERMAN[50:54], strict=True)),
-        "b.en": ENGLISH[54:],
-        "b.de": GERMAN[54:],
-        "long.en": [*ENGLISH, "", *ENGLISH[::-1], *GERMAN] * 3,
-        "spec.yaml": [SPEC],
+        "b.en": [ENGLISH[index] for index in TEST],
+        "b.de": [GERMAN[index] for index in TEST],
+        "long.en": [*(ENGLISH[index] for index in SHORT), ""] * 16,
+        "pairs.yaml": [SPEC],
     }
     for name, lines in files.items():
         (made / name).write_text("".join(f"{line}\n" for line in lines), "utf-8")
@@ -84,7 +86,7 @@ def run(folder):
         patch.setenv("RELATIONAL_CACHE", str(folder / "cache"))
         made = folder / "run"
         trained = printed(
-            "train", folder / "spec.yaml", "--run", made, "--data", folder
+            "train", folder / "pairs.yaml", "--run", made, "--data", folder
         )
         assert "Complete: 30 steps" in trained
         yield made
@@ -107,7 +109,7 @@ def test_lines_come_out_in_their_order_whatever_is_beside_them(run, folder, gree
     assert len(greedy) == 6
     assert len(set(greedy)) > 1
     order = [3, 0, 5, 1]
-    lines = [ENGLISH[54 + index] for index in order]
+    lines = [ENGLISH[TEST[index]] for index in order]
     given = "\n".join([*lines[:2], "", "  ", *lines[2:]])
     text = printed("translate", run, "--beam", 1, *FEW, input=given)
     expected = [greedy[index] for index in order]
@@ -140,8 +142,6 @@ def test_the_best_few_are_ranked_and_numbered(run, folder):
     for _, group in itertools.groupby(rows, lambda row: row[0]):
         scores = [float(score) for _, score, _ in group]
         assert scores == sorted(scores, reverse=True)
-    best = printed("translate", run, folder / "b.en", "--beam", 3, *FEW)
-    assert [row[2] for row in rows[::3]] == best.split("\n")[:-1]
 
 
 def test_samples_follow_from_their_seed(run, folder, greedy):
@@ -158,7 +158,7 @@ def test_given_translations_are_as_likely_as_an_evaluation_finds(run, folder):
     text = printed("score", run, folder / "b.en", folder / "b.de")
     rows = [line.split("\t") for line in text.split("\n")[:-1]]
     words = datasets.Subwords((run / "subwords.model").read_bytes())
-    tokens = [len(words.encode(line)) + 1 for line in GERMAN[54:]]
+    tokens = [len(words.encode(GERMAN[index])) + 1 for index in TEST]
     assert [int(count) for _, count in rows] == tokens
     nats = -sum(float(log_probability) for log_probability, _ in rows)
     table = printed("evaluate", run, "--split", "test", "--data", folder)
@@ -174,7 +174,7 @@ def test_bleu_is_that_of_what_was_translated_with_its_signature(run, folder, gre
     text = printed(*words)
     heading, row, *signatures = text.split("\n")
     assert heading.split() == ["split", "BLEU", "chrF2", "sentences"]
-    scores = decoding.scores_of(greedy, GERMAN[54:])
+    scores = decoding.scores_of(greedy, [GERMAN[index] for index in TEST])
     assert row.split() == ["test", *(f"{score.value:.2f}" for score in scores), "6"]
     assert signatures[:2] == [f"{score.name}: {score.signature}" for score in scores]
     assert "checkpoint of step 30; greedy; translations in " in signatures[2]
@@ -193,15 +193,17 @@ def test_the_mean_of_checkpoints_is_another_model(run, folder, greedy):
 
 def test_no_line_is_lost_or_doubled_when_the_process_is_killed(run, folder, tmp_path):
     source, path = folder / "long.en", tmp_path / "long.de"
-    words = ["translate", run, source, "--beam", 1, "--batch", 2, "--extra", 6]
+    words = ["translate", run, source, "--beam", 1, *FEW]
     whole = printed(*words)
-    assert whole.count("\n") == source.read_text("utf-8").count("\n") == 543
+    assert whole.count("\n") == source.read_text("utf-8").count("\n") == 336
     program = "from relational import command_line; command_line.main()"
     command = [sys.executable, "-c", program, *map(str, words), "--output", str(path)]
-    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    # It computes as this process does.
+    like_this = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **os.environ}
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=like_this)
     try:
         end = time.monotonic() + 120
-        while not path.is_file() or path.stat().st_size < len(whole) // 4:
+        while not path.is_file() or not path.stat().st_size:
             assert killed.poll() is None
             assert time.monotonic() < end
             time.sleep(0.002)
@@ -212,7 +214,7 @@ def test_no_line_is_lost_or_doubled_when_the_process_is_killed(run, folder, tmp_
     with path.open("ab") as file:
         file.write(b"halb")
     went_on = invoke(*words, "--output", path, catch_exceptions=False)
-    assert done < 543
+    assert done < 336
     assert f"after line {done}." in went_on.stderr
     assert path.read_text("utf-8") == whole
 
@@ -225,7 +227,9 @@ class Typed(io.StringIO):
 
 
 def test_a_line_is_translated_when_it_is_ended(run, greedy, monkeypatch, capfdbinary):
-    monkeypatch.setattr(sys, "stdin", Typed(f"{ENGLISH[54]}\n{ENGLISH[57]}\n"))
+    monkeypatch.setattr(
+        sys, "stdin", Typed(f"{ENGLISH[TEST[0]]}\n{ENGLISH[TEST[3]]}\n")
+    )
     monkeypatch.setattr(
         sys, "argv", ["relational", "translate", str(run), "--beam", "1", *FEW]
     )
