@@ -51,7 +51,7 @@ def evaluate(
         )
     spec = specs.load(path)
     loaded = training.load_mean(run, checkpoint=which(checkpoint), count=average)
-    task, data = tasks.from_spec(spec, data_source=data_source)
+    task, data = tasks.from_spec(spec, data_source=data_source, run=run)
     if data.fingerprint != loaded.position.fingerprint:
         typer.echo(
             "Note: these are not the data that the run was trained on.", err=True

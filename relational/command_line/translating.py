@@ -111,7 +111,7 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
     """
     from relational import datasets, specs, training
     from relational.command_line.evaluate import which
-    from relational.models.text_data import SUBWORDS
+    from relational.models.text_data import SUBWORDS, kept_vocabulary
     from relational.models.translation import Translation
 
     path = run / "spec.yaml"
@@ -128,10 +128,10 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
             f"`{spec.name}`, which was not."
         )
     loaded = training.load_mean(run, checkpoint=which(checkpoint), count=average)
-    vocabulary = run / SUBWORDS
-    if not vocabulary.is_file():
+    vocabulary = kept_vocabulary(run)
+    if vocabulary is None:
         raise ValueError(
-            f"`{vocabulary}` must be the vocabulary of the run; it is missing. "
+            f"`{run / SUBWORDS}` must be the vocabulary of the run; it is missing. "
             "`relational train` writes it."
         )
     return LoadedRun(
@@ -139,7 +139,7 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
         task=Translation(model),
         params=loaded.params,
         position=loaded.position,
-        subwords=datasets.Subwords(vocabulary.read_bytes()),
+        subwords=datasets.Subwords(vocabulary),
         num_averaged=average,
     )
 

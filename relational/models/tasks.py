@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ from relational.models.graph_tasks import (
     NodeVectors,
 )
 from relational.models.surprise import surprise
-from relational.models.text_data import ParallelData
+from relational.models.text_data import ParallelData, kept_vocabulary
 from relational.models.token_graph import Inputs
 from relational.models.translation import Translation, ends_of
 from relational.models.typical import typical_batch
@@ -138,13 +139,17 @@ AnyData = Chorales | ParallelData | GraphData | CitationData
 
 
 def from_spec(
-    spec: specs.Spec, *, data_source: str | os.PathLike[str] | None = None
+    spec: specs.Spec,
+    *,
+    data_source: str | os.PathLike[str] | None = None,
+    run: Path | None = None,
 ) -> tuple[AnyTask, AnyData]:
     """Returns the task and the data of a spec.
 
     Args:
       spec: what to train.
       data_source: a file or folder to read instead of the data set's address.
+      run: the folder of a run, if there is one: text is cut into its subwords.
 
     Raises:
       ValueError: if the data cannot feed the model, or the model does not give what they
@@ -157,7 +162,9 @@ def from_spec(
         smoothing = spec.training.label_smoothing
         if isinstance(data, specs.TextSpec):
             ends_of(model)  # There are two, or it says what is wrong.
-            pairs = ParallelData(data, batch_size, spec.training.accumulate, source)
+            vocabulary = None if run is None else kept_vocabulary(run)
+            accumulate = spec.training.accumulate
+            pairs = ParallelData(data, batch_size, accumulate, source, vocabulary)
             return Translation(model, smoothing), pairs
         assert isinstance(data, specs.ChoralesSpec)
         _check_fed(model)

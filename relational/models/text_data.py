@@ -10,7 +10,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relational import specs
 from relational.models.graph_sets import check_split
@@ -38,17 +38,24 @@ class ParallelData:
       batch_size: pairs in a batch at most.
       accumulate: batches of a step, which are of one shape.
       data_source: the folder of the files.
+      vocabulary: the model of the subwords, as a run keeps it (`kept_vocabulary`);
+        learned from the training sentences if None.
     """
 
     spec: specs.TextSpec
     batch_size: int
     accumulate: int = 1
     data_source: str | None = None
+    vocabulary: bytes | None = dataclasses.field(default=None, repr=False)
 
     @property
     def subwords(self) -> "Subwords":
-        """The vocabulary, learned from the training sentences of both languages."""
-        return _subwords(self.spec, self.data_source)
+        """The vocabulary, of the training sentences of both languages."""
+        return _subwords(self._source)
+
+    @property
+    def _source(self) -> "_Source":
+        return _Source(self.spec, self.data_source, self.vocabulary)
 
     @property
     def kept(self) -> Mapping[str, bytes]:
@@ -60,7 +67,7 @@ class ParallelData:
         """A digest of the tokens that are trained on, and of those that judge it."""
         digest = hashlib.sha256(self.subwords.model)
         for split in ("train", "validation"):
-            pairs = _tokens(self.spec, split, self.data_source)
+            pairs = _tokens(self._source, split)
             for lists in (pairs.source, pairs.target):
                 digest.update(lists.tokens.tobytes())
                 digest.update(lists.starts.tobytes())
@@ -85,7 +92,7 @@ class ParallelData:
         from relational.datasets import token_batches
 
         walk: Batches = token_batches.training(
-            _tokens(self.spec, "train", self.data_source),
+            _tokens(self._source, "train"),
             buckets=self._buckets,
             seed=seed,
             at_once=self.accumulate,
@@ -97,7 +104,7 @@ class ParallelData:
         from relational.datasets import token_batches
 
         check_split(split, ("train", "validation", *_tests(self.spec)))
-        pairs = _tokens(self.spec, split, self.data_source)
+        pairs = _tokens(self._source, split)
         buckets = self._buckets.reaching(
             int(pairs.lengths.max()), tokens=self.spec.tokens, most=self.batch_size
         )
@@ -105,16 +112,28 @@ class ParallelData:
 
     @property
     def _buckets(self) -> "LengthBuckets":
-        return _buckets(self.spec, self.batch_size, self.data_source)
+        return _buckets(self._source, self.batch_size)
+
+
+def kept_vocabulary(run: Path) -> bytes | None:
+    """Returns the model of the subwords that a run keeps, None if it keeps none."""
+    path = run / SUBWORDS
+    return path.read_bytes() if path.is_file() else None
+
+
+class _Source(NamedTuple):
+    """What tokens are made from."""
+
+    spec: specs.TextSpec
+    data_source: str | None
+    vocabulary: bytes | None
 
 
 @functools.lru_cache(maxsize=4)
-def _buckets(
-    spec: specs.TextSpec, batch_size: int, data_source: str | None
-) -> "LengthBuckets":
+def _buckets(source: _Source, batch_size: int) -> "LengthBuckets":
     from relational.datasets import length_buckets
 
-    lengths = _tokens(spec, "train", data_source).lengths
+    spec, lengths = source.spec, _tokens(source, "train").lengths
     short = lengths[lengths <= spec.longest]
     if not len(short):
         raise ValueError(
@@ -127,10 +146,10 @@ def _buckets(
 
 
 @functools.lru_cache(maxsize=16)
-def _tokens(spec: specs.TextSpec, split: str, data_source: str | None) -> "TokenPairs":
+def _tokens(source: _Source, split: str) -> "TokenPairs":
     from relational.datasets.token_batches import TokenPairs
 
-    pairs, subwords = _text(spec, split, data_source), _subwords(spec, data_source)
+    pairs, subwords = _text(source.spec, split, source.data_source), _subwords(source)
     return TokenPairs(
         source=subwords.encode_all(pairs.source),
         target=subwords.encode_all(pairs.target),
@@ -138,10 +157,12 @@ def _tokens(spec: specs.TextSpec, split: str, data_source: str | None) -> "Token
 
 
 @functools.lru_cache(maxsize=4)
-def _subwords(spec: specs.TextSpec, data_source: str | None) -> "Subwords":
+def _subwords(source: _Source) -> "Subwords":
     from relational.datasets import subwords
 
-    pairs = _text(spec, "train", data_source)
+    if source.vocabulary is not None:
+        return subwords.Subwords(source.vocabulary)
+    spec, pairs = source.spec, _text(source.spec, "train", source.data_source)
     return subwords.kept_subwords(
         [*pairs.source, *pairs.target], vocabulary=spec.vocabulary, kind=spec.subwords
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from relational import specs
+from relational.datasets import learn_subwords
 from relational.models import tasks
 from relational.models.text_data import SUBWORDS, ParallelData
 from relational.models.translation import Translation
@@ -117,6 +118,24 @@ def test_the_fingerprint_is_that_of_the_sentences(folder, tmp_path):
     again = tmp_path / "again"
     other.rename(again)  # Files are read once; a new place is read anew.
     assert data_of(again).fingerprint == first
+
+
+def test_the_vocabulary_of_a_run_is_taken_whatever_would_be_learned_now(folder):
+    (folder / "run").mkdir()
+    spec = whole(with_vocabulary(300))
+    _, first = tasks.from_spec(spec, data_source=folder, run=folder / "run")
+    assert first.vocabulary is None  # The run is new.
+    other = learn_subwords(GERMAN, vocabulary=290)
+    (folder / "run" / SUBWORDS).write_bytes(other.model)
+    _, data = tasks.from_spec(spec, data_source=folder, run=folder / "run")
+    assert data.subwords == other
+    found = [
+        other.decode(row)
+        for batch in data.evaluation("validation")
+        for row in batch["target"][batch["piece"] >= 0]
+    ]
+    assert sorted(found) == sorted(data.text("validation").target)
+    assert data.fingerprint != first.fingerprint
 
 
 def test_no_sentence_so_short_is_told(folder):
