@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wai
     from relational import specs
 
 _MOST = 2**17  # Nodes, or sequences: beyond, counting the edges takes minutes.
+_SENTENCE = 32  # Tokens of a sentence that is rather long.
 _MOST_SECONDS = 86_400
 _PICTURES = (".png", ".svg", ".pdf")
 
@@ -36,7 +37,7 @@ def explain(
         typer.Option(
             "--length",
             metavar="N",
-            help="Nodes of a sequence; by default the window of the data.",
+            help="Nodes of a sequence; by default the window of the data, 32 of text.",
             show_default=False,
         ),
     ] = None,
@@ -161,12 +162,17 @@ class _Asked:
 
 def _of_tokens(spec: "specs.Spec", batch: int | None, length: int | None) -> _Asked:
     """Returns a pass over sequences of tokens."""
-    from relational import models
+    from relational import models, specs
 
     model: Any = spec.model
     data: Any = spec.data
-    batch = batch or spec.training.batch_size
-    length = length or int(data.window)
+    if isinstance(data, specs.ChoralesSpec):
+        length = length or int(data.window)
+    length = length or _SENTENCE
+    if batch is None:
+        batch = spec.training.batch_size
+        if getattr(data, "tokens", None):  # Of both sides together.
+            batch = max(1, min(batch, data.tokens // (2 * length)))
     built = models.build(model)
     return _Asked(
         sizes={"batch": batch, "length": length},
