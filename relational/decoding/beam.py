@@ -129,8 +129,9 @@ def beam_search(
     """Returns the best sequences of each example.
 
     In each step every beginning is continued by every token. Of the 2 K best, those that
-    end join the K best that have ended, and the K best others go on. What is found for an
-    example does not depend on the examples beside it.
+    end join the K best that have ended, and the K best others go on. A beam of 1 takes the
+    best, and is done when that is the end: greedy search. What is found for an example
+    does not depend on the examples beside it.
 
     Args:
       advance: the model; see `Advance`.
@@ -155,8 +156,9 @@ def beam_search(
     ([[[1, 0, 0, 0], [0, 1, 0, 0]]], Array([[0.2, 0.1]], dtype=float32))
 
     The search of Tensor2Tensor (Vaswani et al. 2017, section 6.1), where `num_best` of 1
-    is its early stopping. We differ from it in that an example that is done changes no
-    more, and in that minus infinity is minus infinity.
+    is its early stopping. We differ from it in that a beam of 1 does not go on beside the
+    end, in that an example that is done changes no more, and in that minus infinity is
+    minus infinity.
     """
     power = jnp.asarray(how.alpha if alpha is None else alpha, jnp.float32)
     batch, size = longest.shape[0], how.size
@@ -214,7 +216,8 @@ def _grown(
     """Returns what is found after one more token, and which beginning each goes on."""
     batch, size, vocabulary = log_p.shape
     total = (found.log_p[..., None] + log_p).reshape(batch, -1)
-    best, index = jax.lax.top_k(total, 2 * size)  # [B, 2 K]
+    num_looked_at = 1 if size == 1 else 2 * size  # At most K of 2 K can end.
+    best, index = jax.lax.top_k(total, num_looked_at)  # [B, 2 K]
     parents, token = index // vocabulary, (index % vocabulary).astype(jnp.int32)
     tokens = _take(found.alive, parents)
     tokens = jax.lax.dynamic_update_index_in_dim(

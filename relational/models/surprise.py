@@ -49,7 +49,10 @@ def surprise(
         )
     logits = logits.astype(jnp.float32)
     total = jax.nn.logsumexp(logits, axis=-1)
-    chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0] - total
+    # By comparison, since the gradient of a gather is a scatter into all logits.
+    every = jnp.arange(logits.shape[-1], dtype=tokens.dtype)
+    is_true = tokens[..., None] == every.reshape(*(1,) * tokens.ndim, -1)
+    chosen = jnp.where(is_true, logits, 0).sum(axis=-1) - total
     if not label_smoothing:
         return -chosen
     size = logits.shape[-1]

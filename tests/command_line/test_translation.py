@@ -183,15 +183,6 @@ def test_bleu_is_that_of_what_was_translated_with_its_signature(run, folder, gre
     assert printed(*words) == text  # Read back, not made again.
 
 
-def test_a_translation_is_explained_for_a_batch_of_sentences():
-    found = json.loads(printed("explain", "multi30k_absolute", "--json"))
-    assert (found["batch"], found["length"]) == (64, 32)  # 4096 tokens of both sides.
-    found = json.loads(
-        printed("explain", "multi30k_absolute", "--json", "--length", 8, "--batch", 3)
-    )
-    assert (found["batch"], found["length"]) == (3, 8)
-
-
 def test_the_mean_of_checkpoints_is_another_model(run, folder, greedy):
     words = ("score", run, folder / "b.en", folder / "b.de")
     several = printed(*words, "--checkpoint", "newest", "--average", 3)
