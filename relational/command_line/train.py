@@ -60,7 +60,8 @@ def train(
     except FloatingPointError as error:
         raise ValueError(str(error)) from error
     typer.echo(f"Curves: {result.run.curves}")
-    typer.echo(f"Next: relational evaluate {folder}")
+    next_one = "bleu" if isinstance(loaded.data, specs.TextSpec) else "evaluate"
+    typer.echo(f"Next: relational {next_one} {folder}")
 
 
 def _baselines(spec: "specs.Spec", data: "AnyData") -> dict[str, float]:

@@ -137,17 +137,24 @@ def _print(
     first = 1
     for number, lines in enumerate(chunks):
         found = translator.chunk(lines, number=number, first_line=first)
-        for line, best in enumerate(found, start=first):
-            for each in best:
-                stream.write(f"{written(each, line)}\n".encode())
-        stream.flush()
+        texts = [
+            f"{written(each, line)}\n"
+            for line, best in enumerate(found, start=first)
+            for each in best
+        ]
+        try:
+            stream.write("".join(texts).encode())
+            stream.flush()
+        except BrokenPipeError:  # Nobody reads it any more, as after `| head`.
+            return
         first += len(lines)
 
 
 def _typed() -> Iterator[list[str]]:
+    prompt = "> " if sys.stdout.isatty() else ""
     while True:
         try:
-            yield [input("> ")]
+            yield [input(prompt)]
         except EOFError:
             typer.echo("", err=True)
             return

@@ -5,8 +5,9 @@ Millions of small arrays would cost more than what they hold.
 Shapes: M lists, N tokens of all lists, L length of one.
 """
 
+import array
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -34,12 +35,15 @@ class TokenLists:
     @classmethod
     def of(cls, lists: Iterable[Sequence[int]]) -> Self:
         """Lists, from what may be made one at a time."""
-        arrays = [np.asarray(each, np.int32) for each in lists]
-        lengths = [0, *(len(array) for array in arrays)]
-        return cls(
-            tokens=np.concatenate([np.zeros(0, np.int32), *arrays]),
-            starts=np.cumsum(lengths, dtype=np.int64),
-        )
+        lengths = array.array("q", [0])
+
+        def flat() -> Iterator[int]:
+            for each in lists:
+                lengths.append(len(each))
+                yield from each
+
+        tokens = np.fromiter(flat(), np.int32)
+        return cls(tokens=tokens, starts=np.cumsum(lengths, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.starts) - 1

@@ -31,6 +31,7 @@ from relational.models.graph_tasks import (
     NodeClasses,
     NodeVectors,
 )
+from relational.models.plain_text import PlainText
 from relational.models.surprise import surprise
 from relational.models.text_data import ParallelData, kept_vocabulary
 from relational.models.token_graph import Inputs
@@ -135,7 +136,7 @@ def _pieces(source: Any, split: Any, data_source: str | None) -> Any:
 
 
 AnyTask = NextToken | Translation | GraphTask
-AnyData = Chorales | ParallelData | GraphData | CitationData
+AnyData = Chorales | ParallelData | PlainText | GraphData | CitationData
 
 
 def from_spec(
@@ -166,10 +167,15 @@ def from_spec(
             accumulate = spec.training.accumulate
             pairs = ParallelData(data, batch_size, accumulate, source, vocabulary)
             return Translation(model, smoothing), pairs
+        if isinstance(data, specs.PlainTextSpec):
+            _check_alone(model)
+            vocabulary = None if run is None else kept_vocabulary(run)
+            text = PlainText(data, batch_size, source, vocabulary)
+            return NextToken(model, smoothing), text
         assert isinstance(data, specs.ChoralesSpec)
         _check_fed(model)
         return NextToken(model, smoothing), Chorales(data, batch_size, source)
-    assert not isinstance(data, specs.TextSpec)
+    assert not isinstance(data, specs.TextSpec | specs.PlainTextSpec)
     _check_given(spec)
     if isinstance(data, specs.PlanetoidSpec):
         return GraphTask(model, NodeClasses()), CitationData(data, source)
@@ -233,6 +239,16 @@ def _data_name(data: Any) -> str:
 
 def _last_layers(model: specs.NetworkSpec) -> str:
     return "model.layers" if isinstance(model, specs.StackSpec) else "model.decode"
+
+
+def _check_alone(model: specs.ModelSpec) -> None:
+    """Refuses a model with a node set that a single text does not fill."""
+    others = [name for name in model.nodes if name != model.read_out.node]
+    if others:
+        raise ValueError(
+            f"model.nodes.{others[0]}: a text has one node set, which is read out "
+            f"(`{model.read_out.node}`); nothing fills another. Remove it."
+        )
 
 
 def _check_fed(model: specs.ModelSpec) -> None:

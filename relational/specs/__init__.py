@@ -81,6 +81,7 @@ from relational.specs.spec import AnyModelSpec as AnyModelSpec
 from relational.specs.spec import Spec as Spec
 from relational.specs.text_data import Multi30kSpec as Multi30kSpec
 from relational.specs.text_data import ParallelTextSpec as ParallelTextSpec
+from relational.specs.text_data import PlainTextSpec as PlainTextSpec
 from relational.specs.text_data import TextSpec as TextSpec
 from relational.specs.text_data import TFDSTextSpec as TFDSTextSpec
 from relational.specs.topology import AndSpec as AndSpec

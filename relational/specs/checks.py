@@ -28,7 +28,12 @@ from relational.specs.problems import (
 )
 from relational.specs.relation import DifferenceSpec
 from relational.specs.schedule import WarmupCosineSpec, WarmupRsqrtSpec
-from relational.specs.text_data import Multi30kSpec, ParallelTextSpec, TFDSTextSpec
+from relational.specs.text_data import (
+    Multi30kSpec,
+    ParallelTextSpec,
+    PlainTextSpec,
+    TFDSTextSpec,
+)
 
 if TYPE_CHECKING:  # These modules call the checks.
     from relational.specs.model import (
@@ -59,6 +64,7 @@ _TEXTS = {
     Multi30kSpec: "multi30k",
     ParallelTextSpec: "parallel_text",
     TFDSTextSpec: "tfds_text",
+    PlainTextSpec: "plain_text",
 }
 
 _NODES: Place = ("model", "nodes")
@@ -159,9 +165,11 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
 
 
 def _text_claims(spec: "Spec") -> Iterator[Claim]:
-    """Yields what pairs of sentences ask of each other, and of a model of tokens."""
+    """Yields what text asks of a model of tokens, and two languages of each other."""
     data, model = spec.data, spec.model
-    assert isinstance(data, Multi30kSpec | ParallelTextSpec | TFDSTextSpec)
+    assert isinstance(
+        data, Multi30kSpec | ParallelTextSpec | TFDSTextSpec | PlainTextSpec
+    )
     assert not isinstance(model, StackSpec | EncodeProcessDecodeSpec)
     kind: Place = ("data", _TEXTS[type(data)])
     if isinstance(data, Multi30kSpec) and data.source == data.target:

@@ -14,7 +14,12 @@ from relational.specs.graph_data import (
     SpringsSpec,
 )
 from relational.specs.kinds import Kinds
-from relational.specs.text_data import Multi30kSpec, ParallelTextSpec, TFDSTextSpec
+from relational.specs.text_data import (
+    Multi30kSpec,
+    ParallelTextSpec,
+    PlainTextSpec,
+    TFDSTextSpec,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -42,6 +47,7 @@ DATA_SETS: dict[str, type] = {
     "multi30k": Multi30kSpec,
     "parallel_text": ParallelTextSpec,
     "tfds_text": TFDSTextSpec,
+    "plain_text": PlainTextSpec,
 }
 """The names of data sets in files."""
 
@@ -54,7 +60,8 @@ DataSpec: TypeAlias = Annotated[
     | MoleculesSpec
     | Multi30kSpec
     | ParallelTextSpec
-    | TFDSTextSpec,
+    | TFDSTextSpec
+    | PlainTextSpec,
     Kinds(DATA_SETS),
 ]
 """A data set."""

@@ -1,6 +1,6 @@
-"""Text as data: pairs of sentences, cut into subwords of one shared vocabulary.
+"""Text as data: pairs of sentences, or one long text, cut into subwords.
 
-A batch holds pairs of like length. `training.batch_size` is the most pairs that it has;
+The two languages of pairs share a vocabulary, and a batch holds pairs of like length. `training.batch_size` is the most pairs that it has;
 `tokens` bounds what they come to, so that batches of short sentences have more of them.
 """
 
@@ -110,6 +110,28 @@ class TFDSTextSpec:
     """Pairs with a longer side, in tokens, are not trained on."""
     shapes: _Shapes = 8
     """The number of shapes that batches have, each of which is compiled once."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class PlainTextSpec:
+    """Text of one language, for a model that goes on with it: files of lines.
+
+    A line is what ends with a newline, which is a token; a line may be empty. Files may
+    be packed with gzip; paths are seen from the working folder, or from that of `--data`.
+    """
+
+    train: Annotated[tuple[_Path, ...], Field(min_length=1)]
+    """The files to train on, one behind the other."""
+    validation: Annotated[tuple[_Path, ...], Field(min_length=1)]
+    """The files that tell how training gets on."""
+    test: Annotated[tuple[_Path, ...], Field(min_length=1)] | None = None
+    """The files that the trained model is judged by."""
+    window: Count
+    """Tokens in an example."""
+    vocabulary: _Vocabulary = 8000
+    """Number of subwords, as the model's node set has it."""
+    subwords: _Subwords = "bpe"
+    """How they are found: by joining frequent pairs, or as the likeliest pieces."""
 
 
 TextSpec: TypeAlias = Multi30kSpec | ParallelTextSpec | TFDSTextSpec

@@ -237,7 +237,7 @@ def test_a_line_is_translated_when_it_is_ended(run, greedy, monkeypatch, capfdbi
     with pytest.raises(SystemExit) as leaving:
         command_line.main()
     assert leaving.value.code == 0
-    said = capfdbinary.readouterr().out.decode().replace("> ", "")
+    said = capfdbinary.readouterr().out.decode()
     assert said.split("\n")[:2] == [greedy[0], greedy[3]]
 
 
