@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from relational import specs
 from relational._checks import check_count, shown
 from relational.decoding import sampling
 from relational.decoding.beam import Advance, Beam, Hypotheses, beam_search
@@ -108,15 +109,16 @@ def translate(
     """
     how = Beam() if how is None else how
     source, source_length = np.asarray(source), np.asarray(source_length)
-    ends = ends_of(model.spec)
-    _check_source(source, source_length, model.spec.nodes[ends.source].vocabulary)
+    spec = _spec_of(model)
+    ends = ends_of(spec)
+    _check_source(source, source_length, spec.nodes[ends.source].vocabulary)
     check_count("extra_length", extra_length, least=0, advice="50, if not given.")
     if not 0 <= seed <= _MOST_SEED:
         raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
     if not isinstance(how, Beam | Sampling):
         raise TypeError(f"`how` must be a `Beam` or a `Sampling`; got {shown(how)}.")
     longest = np.where(source_length > 0, source_length + extra_length, 0)
-    forced = _forced(prefixes, longest, model.spec.nodes[ends.target].vocabulary)
+    forced = _forced(prefixes, longest, spec.nodes[ends.target].vocabulary)
     width = _rounded_up(source.shape[1])
     source = np.pad(source, ((0, 0), (0, width - source.shape[1])))
     beam = dataclasses.replace(how, alpha=0.0) if isinstance(how, Beam) else None
@@ -153,12 +155,12 @@ def score(model: Model, params: Any, batch: Batch) -> Scored:
     >>> pair = {"source": np.array([[7, 9, 1]]), "target": np.array([[8, 1]]),
     ...         "source_length": np.array([3]), "target_length": np.array([2])}
     >>> params = jax.jit(model.init)(
-    ...     jax.random.key(0), Translation(model.spec).inputs(pair))
+    ...     jax.random.key(0), Translation(spec.model).inputs(pair))
     >>> score(model, params, pair).tokens.tolist()
     [2]
     """
     named = {name: batch[name] for name in _PARTS}
-    loss, weight = _scored(params, named, spec=model.spec)
+    loss, weight = _scored(params, named, spec=_spec_of(model))
     return Scored(
         log_probabilities=-np.asarray(loss), tokens=np.asarray(weight).astype(np.int64)
     )
@@ -168,7 +170,7 @@ _PARTS = ("source", "target", "source_length", "target_length")
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def _scored(params: Any, batch: Any, *, spec: Any) -> tuple[Array, Array]:
+def _scored(params: Any, batch: Any, *, spec: specs.ModelSpec) -> tuple[Array, Array]:
     key = jax.random.key(0)  # Nothing is drawn outside training.
     found = Translation(spec).outcome(params, key, batch, is_training=False)
     return found.loss, found.weight
@@ -189,7 +191,7 @@ def _decode(
     capacity: int,
 ) -> Hypotheses:
     """Writes targets; S, P and the capacity are multiples, so many lengths share this."""
-    ends = ends_of(model.spec)
+    ends = ends_of(_spec_of(model))
     inputs = {
         ends.source: {"token": source, LENGTH: source_length},
         ends.target: {"token": jnp.full((len(source), 1), START, jnp.int32)},
@@ -347,6 +349,15 @@ def _forced(
     for row, prefix in enumerate(prefixes):
         forced[row, : len(prefix)] = prefix
     return forced
+
+
+def _spec_of(model: Model) -> specs.ModelSpec:
+    if model.spec is None:
+        raise ValueError(
+            "`model` must know its `spec`, which says what is source and what target; "
+            "got one made by hand. `models.build` makes one of a spec."
+        )
+    return model.spec
 
 
 def _rounded_up(length: int) -> int:

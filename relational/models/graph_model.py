@@ -43,7 +43,6 @@ class Model:
     several packed sequences a node is.
 
     Attributes:
-      spec: what it was built from.
       init: (key, inputs) -> params.
       apply: (params, key, inputs, is_training) -> logits [B, N, V].
       start: (params, inputs, length) -> caches for up to `length` nodes of the set that
@@ -54,6 +53,7 @@ class Model:
         caches).
       weights: (params, inputs) -> for each attention, in order, [B, H, R, S]: how much
         each node listens to each other. For looking at; needs memory for all pairs.
+      spec: what it was built from; None if by hand.
 
     >>> import jax, jax.numpy as jnp
     >>> from relational import models, specs
@@ -65,13 +65,13 @@ class Model:
     (5, 64)
     """
 
-    spec: specs.ModelSpec
     init: Callable[..., Any]
     apply: Callable[..., jax.Array]
     start: Callable[..., Caches]
     prefill: Callable[..., tuple[jax.Array, Caches]]
     step: Callable[..., tuple[jax.Array, Caches]]
     weights: Callable[..., tuple[jax.Array, ...]]
+    spec: specs.ModelSpec | None = None
 
 
 def build_model(spec: specs.ModelSpec) -> Model:
@@ -247,6 +247,7 @@ class _GraphModel(hk.Module):
             feed_forward = blocks.FeedForward(
                 width=layer.feed_forward.width,
                 activation=layer.feed_forward.activation,
+                is_gated=layer.feed_forward.gated,
                 name=f"layer_{index}_feed_forward",
             )
             graph, _ = wrap(

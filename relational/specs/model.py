@@ -111,6 +111,8 @@ class FeedForwardSpec:
     """Number of channels between the two layers."""
     activation: Literal["relu", "gelu", "silu"] = "relu"
     """The function between the two layers."""
+    gated: Flag = False
+    """Whether what it gives is multiplied by a third layer: with `silu`, SwiGLU."""
 
 
 @dataclass(

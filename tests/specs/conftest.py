@@ -139,6 +139,7 @@ def models(draw: st.DrawFn) -> specs.ModelSpec:
                 feed_forward=specs.FeedForwardSpec(
                     width=draw(st.integers(1, 99)),
                     activation=draw(st.sampled_from(["relu", "gelu", "silu"])),
+                    gated=draw(st.booleans()),
                 ),
             ),
         ]
