@@ -10,7 +10,7 @@ import pytest
 
 from relational import decoding
 from relational.decoding import GREEDY, Beam, Sampling, translate
-from relational.decoding.translate import _decode
+from relational.decoding.target_loop import decode
 from relational.models.translation import Translation
 from relational.specs import ReadOutSpec
 from tests.models import pairs
@@ -147,11 +147,11 @@ def test_draws_follow_the_seed_and_the_model():
 def test_lengths_up_to_a_multiple_share_a_program():
     model, params, _ = made("absolute")
     translate(model, params, SOURCE, LENGTH, how=THREE, extra_length=EXTRA)
-    before = _decode._cache_size()
+    before = decode._cache_size()
     lengths = np.minimum(LENGTH, 5)
     other = Beam(size=3, num_best=3, alpha=1.0)
     translate(model, params, SOURCE[:, :5], lengths, how=other, extra_length=EXTRA + 3)
-    assert _decode._cache_size() == before
+    assert decode._cache_size() == before
 
 
 @pytest.mark.parametrize(
