@@ -32,6 +32,7 @@ from relational.selection import select as select
 from relational.stepping import Cache as Cache
 from relational.stepping import prefill as prefill
 from relational.stepping import start as start
+from relational.stepping import start_fixed as start_fixed
 from relational.stepping import step as step
 from relational.terms import dot as dot
 from relational.topologies import Band as Band

@@ -159,6 +159,11 @@ class Graph:
         new = {**old, "features": features} if isinstance(old, Mapping) else features
         return dataclasses.replace(self, nodes={**self.nodes, name: new})
 
+    def with_topology(self, name: str, topology: Topology) -> "Graph":
+        """Returns the graph with other edges in an edge set."""
+        changed = dataclasses.replace(self.edge_set(name), topology=topology)
+        return dataclasses.replace(self, edges={**self.edges, name: changed})
+
     def edge_set(self, name: str) -> EdgeSet:
         """Returns an edge set.
 

@@ -3,7 +3,9 @@
 A topology in which nobody hears a later node can be computed one node at a time. A
 cache keeps every sender leaf that a term or a relation reads, with the position that
 each slot holds; it is as long as the range of senders that any node hears, not as the
-sequence. The law: stepping through a sequence equals one parallel pass over it.
+sequence. Senders that do not grow, such as the output of an encoder, are kept once, and
+stepping appends nothing. The law: stepping through a sequence equals one parallel pass
+over it.
 
 Shapes: *lead leading axes; *batch, the first of them, along which positions differ;
 M slots, N nodes, F features.
@@ -21,7 +23,7 @@ from relational.aggregators import Aggregator
 from relational.binding import TermLike, bind
 from relational.lowerings.dense import Dense
 from relational.relations import Relation, Rows
-from relational.topologies import Topology
+from relational.topologies import Complete, Topology
 from relational.topologies.base import first_edge_from_later
 
 _EMPTY = -(2**30)  # The position of an empty slot: no topology hears it.
@@ -37,6 +39,7 @@ class Cache:
       senders: a pytree of [*lead, M, ...].
       positions: [*batch, M] integers, the node that each slot holds.
       batch_axes: how many leading axes the senders have.
+      is_fixed: whether the senders are all there from the beginning.
 
     >>> import jax.numpy as jnp, relational as rl
     >>> notes = jnp.array([[1.0, 5.0, 3.0]])  # A batch of one sequence of three.
@@ -50,6 +53,7 @@ class Cache:
     senders: Any
     positions: jax.Array
     batch_axes: int
+    is_fixed: bool = False
 
     @property
     def slots(self) -> int:
@@ -76,11 +80,7 @@ def start(topology: Topology, senders: Any, *, length: int, batch_axes: int) -> 
     >>> rl.start(rl.Band(before=7), nodes, length=1000, batch_axes=1).slots
     8
     """
-    if batch_axes < 1:
-        raise ValueError(
-            f"`batch_axes` must be 1 or more for stepping; got {batch_axes}. The first "
-            "leading axis is the batch of sequences; give a batch of one."
-        )
+    _check_batch_axes(batch_axes)
     if length < 1:
         raise ValueError(
             f"`length` must be 1 or more; got {length}. It counts the nodes of the "
@@ -104,6 +104,61 @@ def start(topology: Topology, senders: Any, *, length: int, batch_axes: int) -> 
     return Cache(topology, jax.tree.map(empty, senders), positions, batch_axes)
 
 
+def start_fixed(
+    topology: Topology,
+    senders: Any,
+    *,
+    batch_axes: int,
+    lengths: jax.Array | None = None,
+) -> Cache:
+    """Returns a cache of senders that are all there, such as an encoder's output.
+
+    Nodes to come hear them and add nothing to them: `step` takes no `senders`.
+
+    Args:
+      topology: which of the senders a node hears; receivers and senders are other nodes,
+        so that a node may hear whichever it likes.
+      senders: a pytree of [*lead, M, ...]. The first leading axis is the batch of
+        sequences.
+      batch_axes: how many leading axes there are, 1 or more.
+      lengths: [batch] integers, how many of the M count for each sequence; by default
+        all.
+
+    >>> import jax.numpy as jnp, relational as rl
+    >>> words = jnp.array([[1.0, 5.0, 3.0], [2.0, 4.0, 0.0]])
+    >>> cache = rl.start_fixed(
+    ...     rl.Complete(), words, batch_axes=1, lengths=jnp.array([3, 2]))
+    >>> heard, cache = rl.step(cache, jnp.array([0, 0]), aggregator=rl.Sum(),
+    ...                        message=lambda sender: sender)
+    >>> heard.tolist()
+    [[9.0], [6.0]]
+    """
+    _check_batch_axes(batch_axes)
+    counts = {jnp.shape(leaf)[batch_axes] for leaf in jax.tree.leaves(senders)}
+    if len(counts) != 1:
+        raise ValueError(
+            "`senders` must be arrays of one number of nodes; got "
+            f"{', '.join(map(str, sorted(counts))) or 'no array'}."
+        )
+    batch = jnp.shape(jax.tree.leaves(senders)[0])[0]
+    slots = jnp.arange(counts.pop(), dtype=jnp.int32)[None]
+    if lengths is None:
+        positions = jnp.broadcast_to(slots, (batch, slots.shape[1]))
+    else:
+        _check_integers("lengths", lengths, batch)
+        positions = jnp.where(slots < lengths[:, None], slots, _EMPTY)
+        topology = Complete() & topology  # Which hears no empty slot, whatever it is.
+    return Cache(topology, senders, positions, batch_axes, is_fixed=True)
+
+
+def _check_batch_axes(batch_axes: int) -> None:
+    if batch_axes < 1:
+        raise ValueError(
+            f"`batch_axes` must be 1 or more for stepping; got {batch_axes}. The first "
+            "leading axis is the batch of sequences; give a batch of one."
+        )
+
+
 def prefill(cache: Cache, senders: Any, lengths: jax.Array | None = None) -> Cache:
     """Returns the cache after the nodes of a prime, all at once.
 
@@ -119,6 +174,11 @@ def prefill(cache: Cache, senders: Any, lengths: jax.Array | None = None) -> Cac
     >>> rl.prefill(cache, notes).senders.tolist()
     [[1.0, 5.0, 3.0]]
     """
+    if cache.is_fixed:
+        raise ValueError(
+            "`cache` must be one that grows, from `rl.start`; got one of "
+            "`rl.start_fixed`, whose senders are all there. It needs no `prefill`."
+        )
     count = _count_nodes(cache, senders)
     batch = cache.positions.shape[0]
     if lengths is None:
@@ -191,7 +251,7 @@ def step(
     *,
     message: TermLike | Sequence[TermLike],
     aggregator: Aggregator | Sequence[Aggregator],
-    senders: Any,
+    senders: Any = None,
     receivers: Any = None,
     score: TermLike | Sequence[TermLike] | None = None,
     context: Any = None,
@@ -202,7 +262,8 @@ def step(
     Args:
       cache: what was said before.
       position: [batch] integers, where each sequence stands.
-      senders: what the node itself says: a pytree of [*lead, 1, ...].
+      senders: what the node itself says: a pytree of [*lead, 1, ...]. A fixed cache
+        takes none.
       receivers: likewise, as a listener.
       The others: as for `propagate`.
 
@@ -221,14 +282,15 @@ def step(
     [[6.0]]
     [[9.0]]
     """
-    count = _count_nodes(cache, senders)
-    if count != 1:
-        raise ValueError(
-            f"`senders` must hold one node; got {count}. Take one step a node, or use "
-            "`prefill` for a prime."
-        )
     _check_integers("position", position, cache.positions.shape[0])
-    cache = _append(cache, position, senders)
+    if not cache.is_fixed:
+        _check_one_node(cache, senders)
+        cache = _append(cache, position, senders)
+    elif senders is not None:
+        raise ValueError(
+            "`senders` must be left out: the cache is of `rl.start_fixed`, and the node "
+            "adds nothing to it."
+        )
     ones = (1,) * (cache.batch_axes - 1)
     problem, operands = bind(
         cache.topology,
@@ -251,6 +313,15 @@ def step(
     )
     results = [x.astype(problem.dtype) for x in Dense().propagate(problem, operands)]
     return results[0] if isinstance(aggregator, Aggregator) else tuple(results), cache
+
+
+def _check_one_node(cache: Cache, senders: Any) -> None:
+    count = _count_nodes(cache, senders)
+    if count != 1:
+        raise ValueError(
+            f"`senders` must hold one node; got {count}. Take one step a node, or use "
+            "`prefill` for a prime."
+        )
 
 
 def _append(cache: Cache, position: jax.Array, senders: Any) -> Cache:

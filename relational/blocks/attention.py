@@ -157,14 +157,38 @@ class Attention(hk.Module):
         return caches[0]
 
     @hk.transparent
+    def start_fixed(
+        self, graph: rl.Graph, lengths: jax.Array | None = None
+    ) -> rl.Cache:
+        """Returns a cache of senders that are all there, their keys and values.
+
+        Args:
+          graph: features of the senders, and of one or more receivers.
+          lengths: [batch], how many senders count for each sequence.
+        """
+        topology, axes = graph.edge_set(self.over).topology, graph.batch_axes + 1
+        caches = []
+
+        def listen(said: Said) -> jax.Array:
+            senders = said.sides["senders"]
+            caches.append(
+                rl.start_fixed(topology, senders, batch_axes=axes, lengths=lengths)
+            )
+            return jnp.zeros_like(said.sides["receivers"]["query"])
+
+        self(graph, listen=listen)
+        return caches[0]
+
+    @hk.transparent
     def prefill(
         self, cache: rl.Cache, graph: rl.Graph, lengths: jax.Array | None = None
     ) -> tuple[rl.Graph, rl.Cache]:
         """Takes a whole prime in one parallel pass.
 
         Args:
-          cache: an empty cache.
-          graph: the prime's nodes, from position 0 on.
+          cache: an empty cache, or a fixed one, which stays as it is.
+          graph: the prime's nodes, from position 0 on; of senders that a fixed cache
+            holds, none need be there.
           lengths: [batch], how many nodes count for each sequence.
 
         Returns:
@@ -173,9 +197,16 @@ class Attention(hk.Module):
         caches = []
 
         def listen(said: Said) -> jax.Array:
-            caches.append(rl.prefill(cache, said.sides["senders"], lengths))
+            sides, topology = dict(said.sides), cache.topology
+            if cache.is_fixed:
+                sides["senders"] = cache.senders
+                held = (cache.positions >= 0).sum(axis=-1, dtype=jnp.int32)
+                topology = topology & all_heads(rl.Lengths(senders=held))
+                caches.append(cache)
+            else:
+                caches.append(rl.prefill(cache, sides["senders"], lengths))
             heard: jax.Array = rl.propagate(
-                cache.topology, batch_axes=cache.batch_axes, **said.sides, **said.terms
+                topology, batch_axes=cache.batch_axes, **sides, **said.terms
             )
             return heard
 
@@ -188,7 +219,7 @@ class Attention(hk.Module):
         """Takes one node of each sequence.
 
         Args:
-          cache: of the nodes before.
+          cache: of the nodes before, or of fixed senders.
           graph: a graph whose node set has one node, [*lead, 1, D].
           position: [batch], where each sequence stands.
         """
@@ -196,7 +227,10 @@ class Attention(hk.Module):
 
         def listen(said: Said) -> jax.Array:
             heard: jax.Array
-            heard, after = rl.step(cache, position, **said.sides, **said.terms)
+            sides = dict(said.sides)
+            if cache.is_fixed:
+                del sides["senders"]
+            heard, after = rl.step(cache, position, **sides, **said.terms)
             caches.append(after)
             return heard
 

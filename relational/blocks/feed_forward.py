@@ -14,9 +14,14 @@ ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
 class FeedForward(hk.Module):
     """Two dense layers a node (Vaswani et al. 2017, equation 2).
 
+    y = f(x W + b) U + c with an activation f; gated, f(x W + b) is multiplied by x V + d
+    (Shazeer 2020, "GLU Variants Improve Transformer", equation 6, there without biases:
+    with SiLU that is SwiGLU, with GELU GEGLU).
+
     Args:
       width: channels between the layers.
       activation: the function between them.
+      is_gated: whether what it gives is multiplied by a third dense layer of x.
 
     >>> import haiku as hk, jax, jax.numpy as jnp, relational as rl
     >>> from relational.blocks import FeedForward
@@ -32,6 +37,7 @@ class FeedForward(hk.Module):
         *,
         width: int,
         activation: Literal["relu", "gelu", "silu"] = "relu",
+        is_gated: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -43,6 +49,7 @@ class FeedForward(hk.Module):
             )
         self.width = width
         self.activation = activation
+        self.is_gated = is_gated
 
     def __call__(self, graph: rl.Graph, node_set: str) -> rl.Graph:
         """Returns the graph with other features of `node_set`, [*lead, N, D]."""
@@ -51,5 +58,7 @@ class FeedForward(hk.Module):
         flat: Any = x.reshape(-1, x.shape[-1])  # One product of two matrices.
         hidden = hk.Linear(self.width, w_init=init, name="hidden")(flat)
         hidden = ACTIVATIONS[self.activation](hidden)
+        if self.is_gated:
+            hidden = hidden * hk.Linear(self.width, w_init=init, name="gate")(flat)
         out = hk.Linear(x.shape[-1], w_init=init, name="output")(hidden)
         return graph.with_features(node_set, out.reshape(x.shape))

@@ -16,7 +16,16 @@ from relational.command_line.leaving import Told
 _GROUPS = ("spec",)
 """Modules here with an `app` of several commands."""
 
-_COMMANDS: tuple[str, ...] = ("train", "evaluate", "generate", "explain", "demo")
+_COMMANDS: tuple[str, ...] = (
+    "train",
+    "evaluate",
+    "generate",
+    "translate",
+    "bleu",
+    "score",
+    "explain",
+    "demo",
+)
 """Modules here with a function of their own name, which is the command."""
 
 _TRACEBACK = "RELATIONAL_TRACEBACK"  # Set to 1, it shows where an error comes from.

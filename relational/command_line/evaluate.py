@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relational.command_line.train import DataOption
+from relational.command_line.translating import AverageOption
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     import rich.table
@@ -33,6 +34,7 @@ def evaluate(
             help="best, newest, or a step that is kept.",
         ),
     ] = "best",
+    average: AverageOption = 1,
     data_source: DataOption = None,
 ) -> None:
     """Print what the model is judged by, such as nats per token or an accuracy."""
@@ -48,8 +50,8 @@ def evaluate(
             "`relational train` makes one."
         )
     spec = specs.load(path)
-    loaded = training.load(run, checkpoint=_which(checkpoint))
-    task, data = tasks.from_spec(spec, data_source=data_source)
+    loaded = training.load_mean(run, checkpoint=which(checkpoint), count=average)
+    task, data = tasks.from_spec(spec, data_source=data_source, run=run)
     if data.fingerprint != loaded.position.fingerprint:
         typer.echo(
             "Note: these are not the data that the run was trained on.", err=True
@@ -65,7 +67,8 @@ def evaluate(
     Console().print(_table(names, rows, loaded.position.step))
 
 
-def _which(text: str) -> "Which":
+def which(text: str) -> "Which":
+    """Returns what `--checkpoint` means."""
     if text == "best":
         return "best"
     if text == "newest":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wai
 
 _MOST = 2**17  # Nodes, or sequences: beyond, counting the edges takes minutes.
 _MOST_SECONDS = 86_400
+_SENTENCE = 32  # Tokens, where data have no window.
 _PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -36,7 +37,8 @@ def explain(
         typer.Option(
             "--length",
             metavar="N",
-            help="Nodes of a sequence; by default the window of the data.",
+            help="Nodes of a sequence; by default the window of the data, or those of a "
+            f"sentence, {_SENTENCE}.",
             show_default=False,
         ),
     ] = None,
@@ -161,21 +163,26 @@ class _Asked:
 
 def _of_tokens(spec: "specs.Spec", batch: int | None, length: int | None) -> _Asked:
     """Returns a pass over sequences of tokens."""
-    from relational import models
+    from relational import models, specs
+    from relational.datasets import length_buckets
 
     model: Any = spec.model
     data: Any = spec.data
-    batch = batch or spec.training.batch_size
-    length = length or int(data.window)
+    most, is_text = spec.training.batch_size, isinstance(data, specs.TextSpec)
+    length = length or (_SENTENCE if is_text else int(data.window))
+    if is_text:
+        sized = length_buckets.sized([length], tokens=data.tokens, most=most)
+        most = sized.sizes[0]
+    batch = batch or most
     built = models.build(model)
     return _Asked(
         sizes={"batch": batch, "length": length},
         words=f"{batch} x {length:,} nodes",
         edges=_edge_sets(model),
         init=lambda inputs: built.init(_key(), inputs),
-        example=_inputs(model, 1, 1),
+        example=_inputs(model, 1, 1, is_padded=is_text),
         forward=lambda p, inputs: built.apply(p, None, inputs, is_training=False),
-        inputs=_inputs(model, batch, length),
+        inputs=_inputs(model, batch, length, is_padded=is_text),
     )
 
 
@@ -233,9 +240,13 @@ def _explained(asked: _Asked, budget: float | None) -> "tuple[rl.Explanation, in
     return found, num_parameters
 
 
-def _inputs(model: "specs.ModelSpec", batch: int, length: int) -> dict[str, Any]:
+def _inputs(
+    model: "specs.ModelSpec", batch: int, length: int, *, is_padded: bool
+) -> dict[str, Any]:
     """Returns the shapes of what the nodes of each set are given."""
     import jax
+
+    from relational.models.token_graph import LENGTH
 
     whole = jax.ShapeDtypeStruct((batch, length), "int32")
     compared = [
@@ -244,8 +255,9 @@ def _inputs(model: "specs.ModelSpec", batch: int, length: int) -> dict[str, Any]
         for relation in edge_set.relations.values()
         if hasattr(relation, "difference")
     ]
+    lengths = {LENGTH: jax.ShapeDtypeStruct((batch,), "int32")} if is_padded else {}
     return {
-        name: dict.fromkeys(["token", *node.embed, *compared], whole)
+        name: dict.fromkeys(["token", *node.embed, *compared], whole) | lengths
         for name, node in model.nodes.items()
     }
 

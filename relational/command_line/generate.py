@@ -125,8 +125,14 @@ def _spec_of(run: Path) -> "specs.Spec":
             "`relational train` makes one."
         )
     spec = specs.load(path)
-    if isinstance(spec.model, specs.ModelSpec):
+    is_of_tokens = isinstance(spec.model, specs.ModelSpec)
+    if is_of_tokens and isinstance(spec.data, specs.ChoralesSpec):
         return spec
+    if is_of_tokens:
+        raise ValueError(
+            f"RUN must be a run that makes music; `{run}` has `{spec.name}`, which was "
+            "trained on text. If it translates, `relational translate` does so."
+        )
     raise ValueError(
         f"RUN must be a run whose model makes sequences; `{run}` has `{spec.name}`, a "
         "graph network, which answers. `relational evaluate` says how well."

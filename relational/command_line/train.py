@@ -50,7 +50,7 @@ def train(
     loaded = specs.load(Path(spec) / "spec.yaml" if is_run else spec)
     loaded = specs.override(loaded, settings or [])
     folder = run or (Path(spec) if is_run else Path("runs") / loaded.name)
-    task, data = tasks.from_spec(loaded, data_source=data_source)
+    task, data = tasks.from_spec(loaded, data_source=data_source, run=folder)
     try:
         result = training.train(
             task, data, loaded, folder, baselines=_baselines(loaded, data)
@@ -60,7 +60,8 @@ def train(
     except FloatingPointError as error:
         raise ValueError(str(error)) from error
     typer.echo(f"Curves: {result.run.curves}")
-    typer.echo(f"Next: relational evaluate {folder}")
+    next_one = "bleu" if isinstance(loaded.data, specs.TextSpec) else "evaluate"
+    typer.echo(f"Next: relational {next_one} {folder}")
 
 
 def _baselines(spec: "specs.Spec", data: "AnyData") -> dict[str, float]:

@@ -5,7 +5,9 @@ if (
         "use `import relational.datasets`: `datasets` alone is another's name."
     )
 
-__doc__ = """Chorales, generated tasks on graphs, citation graphs and molecules."""
+__doc__ = (
+    """Chorales, tasks on graphs, citation graphs, molecules and pairs of sentences."""
+)
 
 from relational.datasets.baselines import repeat_loss as repeat_loss
 from relational.datasets.baselines import repeat_probability as repeat_probability
@@ -27,6 +29,9 @@ from relational.datasets.molecules import Split as Split
 from relational.datasets.molecules import load_molecules as load_molecules
 from relational.datasets.molecules import random_split as random_split
 from relational.datasets.molecules import scale_of as scale_of
+from relational.datasets.parallel_source import Pairs as Pairs
+from relational.datasets.parallel_source import read_pairs as read_pairs
+from relational.datasets.parallel_text import load_multi30k as load_multi30k
 from relational.datasets.pipelines import evaluation as evaluation
 from relational.datasets.pipelines import training as training
 from relational.datasets.planetoid import Citations as Citations
@@ -34,3 +39,6 @@ from relational.datasets.planetoid import load_planetoid as load_planetoid
 from relational.datasets.shortest_path import ShortestPath as ShortestPath
 from relational.datasets.sorting import Sorting as Sorting
 from relational.datasets.springs import Springs as Springs
+from relational.datasets.subwords import Subwords as Subwords
+from relational.datasets.subwords import learn_subwords as learn_subwords
+from relational.datasets.tfds_text import load_tfds_pairs as load_tfds_pairs

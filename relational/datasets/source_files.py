@@ -74,28 +74,39 @@ def read(path: Path, *, advice: str) -> bytes:
         ValueError: if it cannot be read.
     """
     try:
-        content = path.read_bytes()
-        if content.startswith(_GZIP_MAGIC):
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-                content = file.read(_MOST_BYTES)
+        return unpacked(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(
             f"the file {os.fspath(path)!r} must be one that can be read; got an error "
             f"({error}). {advice}"
         ) from error
-    return content
+
+
+def unpacked(content: bytes) -> bytes:
+    """What gzip has packed, as it was; anything else as it is.
+
+    Raises:
+        OSError, EOFError, zlib.error: if it is packed and damaged.
+
+    >>> unpacked(gzip.compress(b"text")), unpacked(b"text")
+    (b'text', b'text')
+    """
+    if not content.startswith(_GZIP_MAGIC):
+        return content
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        return file.read(_MOST_BYTES)
 
 
 def download(address: str, *, advice: str) -> bytes:
-    """The content of a file on the network.
+    """The content of a file on the network, unpacked.
 
     Raises:
         ValueError: if it cannot be had.
     """
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as answer:
-            return bytes(answer.read(_MOST_BYTES))
-    except OSError as error:
+            return unpacked(answer.read(_MOST_BYTES))
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(
             f"the data set could not be downloaded from {address} ({error}). {advice}"
         ) from error

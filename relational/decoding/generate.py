@@ -181,7 +181,7 @@ def _decode(
     total: Int[Array, ""],
     state: Any,
     seed: Array,
-    numbers: tuple[Array, Array, Array],
+    numbers: sampling.Numbers,
     *,
     model: Model,
     nodes: Nodes,

@@ -22,15 +22,21 @@ from relational._checks import is_whole, shown
 _ALL = 2**31 - 1  # More than any vocabulary has.
 
 
+Numbers = tuple[Float[Array, ""], Int[Array, ""], Float[Array, ""], Float[Array, ""]]
+"""Temperature, k, p and min p."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a token is drawn: the logits are tempered, then cut to `top_k`, then `top_p`.
+    """How a token is drawn: logits are tempered, then cut to top k, top p, and min p.
 
     Attributes:
       temperature: 1 is the model itself, less is bolder, 0 takes the likeliest token.
       top_k: how many of the likeliest tokens may be drawn; None means all.
       top_p: only the fewest likeliest tokens that together have this probability may
         be drawn; None means all.
+      min_p: only tokens with at least this share of the likeliest token's probability
+        may be drawn; None means all.
 
     Raises:
       ValueError: if a number is out of its range.
@@ -43,6 +49,7 @@ class Sampling:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
 
     def __post_init__(self) -> None:
         _check_temperature(self.temperature)
@@ -50,30 +57,38 @@ class Sampling:
             _check_top_k(self.top_k)
         if self.top_p is not None:
             _check_top_p(self.top_p)
+        if self.min_p is not None:
+            _check_min_p(self.min_p)
 
     def __call__(self, logits: Float[Array, "B V"]) -> Float[Array, "B V"]:
         """Returns the logits of the distribution that is drawn from."""
         return changed(logits, *self.numbers())
 
-    def numbers(self) -> tuple[Float[Array, ""], Int[Array, ""], Float[Array, ""]]:
-        """Returns temperature, k and p as arrays, with what keeps all for None."""
+    def numbers(self) -> "Numbers":
+        """Returns temperature, k, p and min p as arrays, with what keeps all for None."""
         return (
             jnp.asarray(self.temperature, jnp.float32),
             jnp.asarray(_ALL if self.top_k is None else self.top_k, jnp.int32),
             jnp.asarray(1.0 if self.top_p is None else self.top_p, jnp.float32),
+            jnp.asarray(0.0 if self.min_p is None else self.min_p, jnp.float32),
         )
 
 
 def changed(
-    logits: Float[Array, "B V"], temperature: ArrayLike, k: ArrayLike, p: ArrayLike
+    logits: Float[Array, "B V"],
+    temperature: ArrayLike,
+    k: ArrayLike,
+    p: ArrayLike,
+    min_p: ArrayLike,
 ) -> Float[Array, "B V"]:
-    """Returns `logits` after `tempered`, `keep_top_k` and `keep_top_p`, in this order.
+    """Returns `logits` after `tempered`, `keep_top_k`, `keep_top_p` and `keep_min_p`.
 
     >>> logits = jnp.log(jnp.array([[0.5, 0.3, 0.2]]))
-    >>> jax.nn.softmax(changed(logits, 1.0, 2, 0.6)).tolist()
+    >>> jax.nn.softmax(changed(logits, 1.0, 2, 0.6, 0.0)).tolist()
     [[1.0, 0.0, 0.0]]
     """
-    return keep_top_p(keep_top_k(tempered(logits, temperature), k), p)
+    kept = keep_top_p(keep_top_k(tempered(logits, temperature), k), p)
+    return keep_min_p(kept, min_p)
 
 
 def draw(keys: PRNGKeyArray, logits: Float[Array, "B V"]) -> Int[Array, " B"]:
@@ -184,6 +199,30 @@ def keep_top_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]
     return jnp.where(is_in_nucleus, logits, -jnp.inf)
 
 
+def keep_min_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]:
+    """Rules out tokens with less than p times the probability of the likeliest.
+
+    Args:
+      logits: [B, V].
+      p: from 0, which keeps all, to 1, which keeps the likeliest.
+
+    Returns:
+      Logits [B, V].
+
+    Raises:
+      ValueError: if `p` is a number outside this range.
+
+    >>> keep_min_p(jnp.log(jnp.array([[0.6, 0.25, 0.15]])), 0.4).round(2).tolist()
+    [[-0.5099999904632568, -1.3899999856948853, -inf]]
+
+    Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling for Creative and Coherent
+    LLM Outputs", section 3.
+    """
+    _check_min_p(p)
+    least = logits.max(axis=-1, keepdims=True) + jnp.log(jnp.asarray(p, logits.dtype))
+    return jnp.where(logits >= least, logits, -jnp.inf)
+
+
 def without(logits: Float[Array, "B V"], tokens: Sequence[int]) -> Float[Array, "B V"]:
     """Rules tokens out.
 
@@ -253,6 +292,15 @@ def _check_top_p(p: object) -> None:
     if not _is_between(0, p, 1) or p == 0:
         raise ValueError(
             f"`top_p` must be above 0 and at most 1; got {p}. 1 draws from all tokens."
+        )
+
+
+def _check_min_p(p: object) -> None:
+    if isinstance(p, jax.Array):
+        return
+    if not _is_between(0, p, 1):
+        raise ValueError(
+            f"`min_p` must be from 0 to 1; got {p}. 0 draws from all tokens."
         )
 
 

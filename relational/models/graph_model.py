@@ -7,7 +7,8 @@ Shapes: B batch, N nodes of a set, D width, V vocabulary.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import haiku as hk
@@ -16,10 +17,17 @@ import jax.numpy as jnp
 
 import relational as rl
 from relational import blocks, specs
-from relational.blocks.residual import dropout, norm
-from relational.models.named import relation_of, topology_of
+from relational.blocks.residual import norm
+from relational.models.named import topology_of
+from relational.models.token_graph import (
+    Inputs,
+    check_complete,
+    for_stepping,
+    graph_of_tokens,
+    read_out_only,
+    tables_of,
+)
 
-Inputs = Mapping[str, Mapping[str, Any]]
 Caches = tuple[rl.Cache, ...]
 _Listen = Callable[[int, blocks.Attention, rl.Graph], tuple[rl.Graph, Any]]
 _Stepped = tuple[jax.Array, tuple[Any, ...]]
@@ -30,17 +38,22 @@ class Model:
     """A model as pure functions.
 
     `inputs` are, for each node set, integer arrays [B, N]: `token`, and the attributes
-    that are embedded or that relations read.
+    that are embedded or that relations read. Two are known by their names: `length`,
+    [B], says how many nodes of a padded set count; `segment`, [B, N], in which of
+    several packed sequences a node is.
 
     Attributes:
       init: (key, inputs) -> params.
       apply: (params, key, inputs, is_training) -> logits [B, N, V].
-      start: (params, inputs, length) -> caches.
+      start: (params, inputs, length) -> caches for up to `length` nodes of the set that
+        is read out. Of that set, only shapes count; the other sets, such as a source,
+        are computed here once.
       prefill: (params, caches, inputs, lengths [B]) -> (logits [B, N, V], caches).
       step: (params, caches, inputs of one node, position [B]) -> (logits [B, 1, V],
         caches).
       weights: (params, inputs) -> for each attention, in order, [B, H, R, S]: how much
         each node listens to each other. For looking at; needs memory for all pairs.
+      spec: what it was built from; None if by hand.
 
     >>> import jax, jax.numpy as jnp
     >>> from relational import models, specs
@@ -58,6 +71,7 @@ class Model:
     prefill: Callable[..., tuple[jax.Array, Caches]]
     step: Callable[..., tuple[jax.Array, Caches]]
     weights: Callable[..., tuple[jax.Array, ...]]
+    spec: specs.ModelSpec | None = None
 
 
 def build_model(spec: specs.ModelSpec) -> Model:
@@ -77,6 +91,7 @@ def build_model(spec: specs.ModelSpec) -> Model:
         module = _GraphModel(spec)
 
         def call(inputs: Inputs, *, is_training: bool = False) -> jax.Array:
+            check_complete(spec, inputs)
             rate = spec.dropout if is_training else 0.0
 
             def listen(
@@ -89,25 +104,40 @@ def build_model(spec: specs.ModelSpec) -> Model:
             return module(inputs, listen, rate=rate)[0]
 
         def start(inputs: Inputs, length: int) -> Caches:
+            check_complete(spec, inputs)
+            inputs, lengths = for_stepping(spec, inputs)
+            bare = {name: topology_of(its.topology) for name, its in spec.edges.items()}
+
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 del index
-                return attention(graph), attention.start(graph, length=length)
+                ends = graph.edge_set(attention.over)
+                heard = attention(graph)
+                if ends.receivers != spec.read_out.node:
+                    return heard, None  # Computed here once, and never again.
+                if ends.senders == ends.receivers:
+                    return heard, attention.start(graph, length=length)
+                graph = graph.with_topology(attention.over, bare[attention.over])
+                return heard, attention.start_fixed(graph, lengths[ends.senders])
 
-            return module(inputs, listen)[1]
+            caches = module(inputs, listen)[1]
+            return tuple(cache for cache in caches if cache is not None)
 
         def prefill(caches: Caches, inputs: Inputs, lengths: jax.Array) -> _Stepped:
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 return attention.prefill(caches[index], graph, lengths)
 
-            return module(inputs, listen)
+            return module(read_out_only(spec, inputs), listen)
 
         def step(caches: Caches, inputs: Inputs, position: jax.Array) -> _Stepped:
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 return attention.step(caches[index], graph, position)
 
+            inputs = read_out_only(spec, inputs)
             return module(inputs, listen, positions=position[:, None])
 
         def weights(inputs: Inputs) -> tuple[jax.Array, ...]:
+            check_complete(spec, inputs)
+
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 del index
                 return attention(graph), attention.weights(graph)
@@ -123,6 +153,7 @@ def build_model(spec: specs.ModelSpec) -> Model:
         return lambda params, *arguments: method(params, None, *arguments)
 
     return Model(
+        spec=spec,
         init=transformed.init,
         apply=call,
         start=without_key(start),
@@ -132,6 +163,12 @@ def build_model(spec: specs.ModelSpec) -> Model:
     )
 
 
+@functools.lru_cache(maxsize=32)
+def known_model(spec: specs.ModelSpec) -> Model:
+    """Returns the model of a spec, the same one for equal specs."""
+    return build_model(spec)
+
+
 class _GraphModel(hk.Module):
     """The blocks of a spec, in order, as one Haiku module."""
 
@@ -139,9 +176,7 @@ class _GraphModel(hk.Module):
         super().__init__(name="model")
         self.spec = spec
         self.layers = [block for block in spec.blocks for _ in range(block.repeat)]
-        self.attentions = [
-            layer.attention for layer in self.layers if layer.attention is not None
-        ]
+        self.attentions = [own for layer in self.layers for own in layer.attentions]
 
     def __call__(
         self,
@@ -154,57 +189,31 @@ class _GraphModel(hk.Module):
         """Returns logits [B, N, V] of the set that is read out, and all extras.
 
         Args:
-          inputs: integer arrays of each node set.
+          inputs: integer arrays of each node set; of sets that are left out, nothing is
+            computed.
           listen: (index of the attention, the block, the graph) -> the graph after
             it, and an extra such as a cache.
           rate: of dropout.
           positions: [B, N] where nodes do not stand at 0, 1, 2, ...
         """
-        tables = {
-            name: blocks.Embedding(
-                vocabulary=node.vocabulary,
-                width=node.width - _beside(node),
-                name=f"embed_{name}",
-            )
-            for name, node in self.spec.nodes.items()
-        }
-        graph = self._graph(inputs, positions, tables, rate)
+        tables = tables_of(self.spec)
+        graph = graph_of_tokens(self.spec, inputs, positions, tables, rate)
+        read_out = self.spec.read_out.node
+        last = {updates(self.spec, layer): i for i, layer in enumerate(self.layers)}
         extras: list[Any] = []
         for index, layer in enumerate(self.layers):
+            node_set = updates(self.spec, layer)
+            if node_set not in inputs:
+                continue
             graph = self._layer(index, layer, graph, listen, rate, extras)
-        node = self.spec.read_out.node
-        features = graph.features(node)
+            is_done = node_set != read_out and index == last[node_set]
+            if is_done and self.spec.normalization == "pre":
+                features = norm(graph.features(node_set), f"final_norm_{node_set}")
+                graph = graph.with_features(node_set, features)
+        features = graph.features(read_out)
         if self.spec.normalization == "pre":
             features = norm(features, "final_norm")
-        return self._read_out(features, tables[node]), tuple(extras)
-
-    @hk.transparent
-    def _graph(
-        self,
-        inputs: Inputs,
-        positions: Any,
-        tables: Mapping[str, blocks.Embedding],
-        rate: float,
-    ) -> rl.Graph:
-        nodes = {}
-        for name, node in self.spec.nodes.items():
-            given = dict(inputs[name])
-            features = _embed(name, node, tables[name], given, positions)
-            attributes = {key: leaf for key, leaf in given.items() if key != "token"}
-            nodes[name] = {**attributes, "features": dropout(features, rate)}
-        edges = {
-            name: rl.EdgeSet(
-                senders=edge_set.sender_set,
-                receivers=edge_set.receiver_set,
-                topology=topology_of(edge_set.topology),
-                relations={
-                    key: relation_of(relation)
-                    for key, relation in edge_set.relations.items()
-                },
-            )
-            for name, edge_set in self.spec.edges.items()
-        }
-        return rl.Graph(nodes=nodes, edges=edges, batch_axes=1)
+        return self._read_out(features, tables[read_out]), tuple(extras)
 
     @hk.transparent
     def _layer(
@@ -216,10 +225,11 @@ class _GraphModel(hk.Module):
         rate: float,
         extras: list[Any],
     ) -> rl.Graph:
-        node_set = self.spec.read_out.node
-        if layer.attention is not None:
-            own = layer.attention
-            node_set = self.spec.edges[own.over].receiver_set
+        wrap = blocks.Residual(self.spec.normalization, updates(self.spec, layer), rate)
+        for own in layer.attentions:
+            # One alone has the name that it had before there could be several.
+            name = f"layer_{index}_attention"
+            name = name if len(layer.attentions) == 1 else f"{name}_{own.over}"
             attention = blocks.Attention(
                 over=own.over,
                 num_heads=own.heads,
@@ -228,25 +238,21 @@ class _GraphModel(hk.Module):
                 message=own.message,
                 tables=own.tables,
                 with_bias=own.bias,
-                name=f"layer_{index}_attention",
+                name=name,
             )
-            wrap = blocks.Residual(self.spec.normalization, node_set, rate)
-            graph, extra = wrap(
-                graph,
-                lambda inner: listen(len(extras), attention, inner),
-                f"layer_{index}_attention_norm",
-            )
+            heard = functools.partial(listen, len(extras), attention)
+            graph, extra = wrap(graph, heard, f"{name}_norm")
             extras.append(extra)
         if layer.feed_forward is not None:
             feed_forward = blocks.FeedForward(
                 width=layer.feed_forward.width,
                 activation=layer.feed_forward.activation,
+                is_gated=layer.feed_forward.gated,
                 name=f"layer_{index}_feed_forward",
             )
-            wrap = blocks.Residual(self.spec.normalization, node_set, rate)
             graph, _ = wrap(
                 graph,
-                lambda inner: (feed_forward(inner, node_set), None),
+                lambda inner: (feed_forward(inner, wrap.node_set), None),
                 f"layer_{index}_feed_forward_norm",
             )
         return graph
@@ -261,36 +267,8 @@ class _GraphModel(hk.Module):
         return logits.reshape(*features.shape[:-1], vocabulary)
 
 
-def _beside(node: specs.NodeSpec) -> int:
-    """Returns the channels that concatenated positions take from the embedding."""
-    positions = node.positions
-    if isinstance(positions, specs.SinusoidSpec) and positions.combine == "concatenate":
-        return node.width // 2 if positions.width is None else positions.width
-    return 0
-
-
-def _embed(
-    name: str,
-    node: specs.NodeSpec,
-    table: blocks.Embedding,
-    given: Mapping[str, Any],
-    positions: Any,
-) -> jax.Array:
-    """Returns the features of a node set, [B, N, D]."""
-    tokens = given["token"]
-    features = table(tokens)
-    for attribute, count in node.embed.items():
-        rows = blocks.Embedding(
-            vocabulary=count, width=table.width, name=f"embed_{name}_{attribute}"
-        )
-        features = features + rows(given[attribute])
-    spec = node.positions
-    if isinstance(spec, specs.SinusoidSpec):
-        at = jnp.arange(tokens.shape[1])[None] if positions is None else positions
-        width = _beside(node) or node.width
-        waves = blocks.sinusoids(at, width, spec.layout).astype(features.dtype)
-        if spec.combine == "add":
-            return features + waves
-        waves = jnp.broadcast_to(waves, (*features.shape[:2], width))
-        return jnp.concatenate([features, waves], axis=-1)
-    return features
+def updates(spec: specs.ModelSpec, block: specs.BlockSpec) -> str:
+    """Returns the node set that a block updates."""
+    if not block.attentions:
+        return spec.read_out.node
+    return spec.edges[block.attentions[0].over].receiver_set

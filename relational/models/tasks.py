@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from relational import specs
 from relational.models.citations import CitationData
 from relational.models.graph_batches import graph_of
 from relational.models.graph_data import GraphData
-from relational.models.graph_model import Inputs, Model, build_model
+from relational.models.graph_model import Model, known_model
 from relational.models.graph_sets import Generated, MoleculeSet
 from relational.models.graph_tasks import (
     Answers,
@@ -30,6 +31,11 @@ from relational.models.graph_tasks import (
     NodeClasses,
     NodeVectors,
 )
+from relational.models.plain_text import PlainText
+from relational.models.surprise import surprise
+from relational.models.text_data import ParallelData, kept_vocabulary
+from relational.models.token_graph import Inputs
+from relational.models.translation import Translation, ends_of
 from relational.models.typical import typical_batch
 from relational.specs.data import DATA_SETS
 from relational.training.tasks import Batch, Batches, Outcome, Params
@@ -43,14 +49,16 @@ class NextToken:
 
     Attributes:
       spec: the model.
+      label_smoothing: of the loss in training; see `surprise`.
     """
 
     spec: specs.ModelSpec
+    label_smoothing: float = 0.0
 
     @property
     def model(self) -> Model:
         """The model's pure functions."""
-        return _model(self.spec)
+        return known_model(self.spec)
 
     def init(self, key: jax.Array, batch: Batch) -> Params:
         """Returns float32 parameters for batches like this one."""
@@ -70,17 +78,10 @@ class NextToken:
             params, key, self.inputs(batch), is_training=is_training
         )
         # Start tokens are heard and never spoken, so they get no probability.
-        log_probability = jax.nn.log_softmax(logits.astype(jnp.float32))
-        chosen = jnp.take_along_axis(
-            log_probability, jnp.asarray(batch["token"])[..., None], axis=-1
-        )[..., 0]
+        smoothing = self.label_smoothing if is_training else 0.0
+        nats = surprise(logits, jnp.asarray(batch["token"]), smoothing)
         weight = jnp.asarray(batch["weight"], jnp.float32)
-        return Outcome(loss=-(chosen * weight).sum(axis=-1), weight=weight.sum(axis=-1))
-
-
-@functools.lru_cache(maxsize=32)
-def _model(spec: specs.ModelSpec) -> Model:
-    return build_model(spec)
+        return Outcome(loss=(nats * weight).sum(axis=-1), weight=weight.sum(axis=-1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,18 +135,22 @@ def _pieces(source: Any, split: Any, data_source: str | None) -> Any:
     return chorales.load(source, split, data_source=data_source)
 
 
-AnyTask = NextToken | GraphTask
-AnyData = Chorales | GraphData | CitationData
+AnyTask = NextToken | Translation | GraphTask
+AnyData = Chorales | ParallelData | PlainText | GraphData | CitationData
 
 
 def from_spec(
-    spec: specs.Spec, *, data_source: str | os.PathLike[str] | None = None
+    spec: specs.Spec,
+    *,
+    data_source: str | os.PathLike[str] | None = None,
+    run: Path | None = None,
 ) -> tuple[AnyTask, AnyData]:
     """Returns the task and the data of a spec.
 
     Args:
       spec: what to train.
       data_source: a file or folder to read instead of the data set's address.
+      run: the folder of a run, if there is one: text is cut into its subwords.
 
     Raises:
       ValueError: if the data cannot feed the model, or the model does not give what they
@@ -155,9 +160,22 @@ def from_spec(
     batch_size = spec.training.batch_size
     model, data = spec.model, spec.data
     if isinstance(model, specs.ModelSpec):
+        smoothing = spec.training.label_smoothing
+        if isinstance(data, specs.TextSpec):
+            ends_of(model)  # There are two, or it says what is wrong.
+            vocabulary = None if run is None else kept_vocabulary(run)
+            accumulate = spec.training.accumulate
+            pairs = ParallelData(data, batch_size, accumulate, source, vocabulary)
+            return Translation(model, smoothing), pairs
+        if isinstance(data, specs.PlainTextSpec):
+            _check_alone(model)
+            vocabulary = None if run is None else kept_vocabulary(run)
+            text = PlainText(data, batch_size, source, vocabulary)
+            return NextToken(model, smoothing), text
         assert isinstance(data, specs.ChoralesSpec)
         _check_fed(model)
-        return NextToken(model), Chorales(data, batch_size, source)
+        return NextToken(model, smoothing), Chorales(data, batch_size, source)
+    assert not isinstance(data, specs.TextSpec | specs.PlainTextSpec)
     _check_given(spec)
     if isinstance(data, specs.PlanetoidSpec):
         return GraphTask(model, NodeClasses()), CitationData(data, source)
@@ -221,6 +239,16 @@ def _data_name(data: Any) -> str:
 
 def _last_layers(model: specs.NetworkSpec) -> str:
     return "model.layers" if isinstance(model, specs.StackSpec) else "model.decode"
+
+
+def _check_alone(model: specs.ModelSpec) -> None:
+    """Refuses a model with a node set that a single text does not fill."""
+    others = [name for name in model.nodes if name != model.read_out.node]
+    if others:
+        raise ValueError(
+            f"model.nodes.{others[0]}: a text has one node set, which is read out "
+            f"(`{model.read_out.node}`); nothing fills another. Remove it."
+        )
 
 
 def _check_fed(model: specs.ModelSpec) -> None:

@@ -49,6 +49,7 @@ from relational.specs.layers import PoolSpec as PoolSpec
 from relational.specs.layers import RepeatSpec as RepeatSpec
 from relational.specs.layers import ResidualSpec as ResidualSpec
 from relational.specs.model import AttentionSpec as AttentionSpec
+from relational.specs.model import AttentionsSpec as AttentionsSpec
 from relational.specs.model import BlockSpec as BlockSpec
 from relational.specs.model import EdgeSetSpec as EdgeSetSpec
 from relational.specs.model import FeedForwardSpec as FeedForwardSpec
@@ -78,6 +79,11 @@ from relational.specs.shipped import names as names
 from relational.specs.shipped import save as save
 from relational.specs.spec import AnyModelSpec as AnyModelSpec
 from relational.specs.spec import Spec as Spec
+from relational.specs.text_data import Multi30kSpec as Multi30kSpec
+from relational.specs.text_data import ParallelTextSpec as ParallelTextSpec
+from relational.specs.text_data import PlainTextSpec as PlainTextSpec
+from relational.specs.text_data import TextSpec as TextSpec
+from relational.specs.text_data import TFDSTextSpec as TFDSTextSpec
 from relational.specs.topology import AndSpec as AndSpec
 from relational.specs.topology import BandSpec as BandSpec
 from relational.specs.topology import BlocksSpec as BlocksSpec

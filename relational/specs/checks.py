@@ -28,9 +28,21 @@ from relational.specs.problems import (
 )
 from relational.specs.relation import DifferenceSpec
 from relational.specs.schedule import WarmupCosineSpec, WarmupRsqrtSpec
+from relational.specs.text_data import (
+    Multi30kSpec,
+    ParallelTextSpec,
+    PlainTextSpec,
+    TFDSTextSpec,
+)
 
 if TYPE_CHECKING:  # These modules call the checks.
-    from relational.specs.model import AttentionSpec, EdgeSetSpec, ModelSpec, NodeSpec
+    from relational.specs.model import (
+        AttentionSpec,
+        BlockSpec,
+        EdgeSetSpec,
+        ModelSpec,
+        NodeSpec,
+    )
     from relational.specs.spec import Spec
     from relational.specs.training import TrainingSpec
 
@@ -48,6 +60,12 @@ _ATTRIBUTES = {"voice": 4, "beat": 1, "onset": 1, "pitch": 1}
 
 
 _NETWORKS = (StackSpec, EncodeProcessDecodeSpec)
+_TEXTS = {
+    Multi30kSpec: "multi30k",
+    ParallelTextSpec: "parallel_text",
+    TFDSTextSpec: "tfds_text",
+    PlainTextSpec: "plain_text",
+}
 
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
@@ -89,12 +107,13 @@ def model_claims(model: "ModelSpec") -> Iterator[Claim]:
     """Yields what is wrong within the model."""
     for name, node in model.nodes.items():
         yield from _position_claims(node, (*_NODES, name))
+        yield from _embedding_claims(name, node, model)
     for name, edge_set in model.edges.items():
         yield from _edge_claims(edge_set, (*_EDGES, name), model)
     for index, block in enumerate(model.blocks):
-        if block.attention is not None:
-            place = (*_BLOCKS, index, "attention")
-            yield from _attention_claims(block.attention, place, model)
+        for attention, place in _attentions(block, index):
+            yield from _attention_claims(attention, place, model)
+        yield from _one_end_claims(block, index, model)
     here = ("model", "read_out", "node")
     yield from _known(model.read_out.node, "node set", here, model.nodes, _NODES)
     yield from _unused_claims(model)
@@ -103,7 +122,7 @@ def model_claims(model: "ModelSpec") -> Iterator[Claim]:
 def data_claims(spec: "Spec") -> Iterator[Claim]:
     """Yields what the parts of a spec ask of each other and do not have."""
     is_network = isinstance(spec.model, _NETWORKS)
-    if is_network == isinstance(spec.data, ChoralesSpec):
+    if is_network == isinstance(spec.data, (ChoralesSpec, *_TEXTS)):
         given = "sequences of tokens" if is_network else "graphs"
         asked = "`nodes`, `edges` and `blocks`"
         if not is_network:
@@ -116,6 +135,8 @@ def data_claims(spec: "Spec") -> Iterator[Claim]:
         )
     elif is_network:
         yield from network_claims(spec)
+    elif isinstance(spec.data, tuple(_TEXTS)):
+        yield from _text_claims(spec)
     else:
         yield from _attribute_claims(spec.model)  # type: ignore[arg-type]  # Of tokens.
 
@@ -130,10 +151,53 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
             f"{training.batch_size}.",
             rests_on=(("data",),),
         )
+    if training.label_smoothing:
+        yield Claim(
+            place=("training", "label_smoothing"),
+            message="must be left out: a graph network predicts no tokens; got "
+            f"{training.label_smoothing:g}.",
+            rests_on=(("model",),),
+        )
     within = getattr(training.optimizer, "l2_within", None)
     if within is not None:
         names = tuple(_module_names(spec.model))
         yield from _known(within, "layer of the model", place, names, ("model",))
+
+
+def _text_claims(spec: "Spec") -> Iterator[Claim]:
+    """Yields what text asks of a model of tokens, and two languages of each other."""
+    data, model = spec.data, spec.model
+    assert isinstance(
+        data, Multi30kSpec | ParallelTextSpec | TFDSTextSpec | PlainTextSpec
+    )
+    assert not isinstance(model, StackSpec | EncodeProcessDecodeSpec)
+    kind: Place = ("data", _TEXTS[type(data)])
+    if isinstance(data, Multi30kSpec) and data.source == data.target:
+        yield Claim(
+            place=(*kind, "target"),
+            message=f"must be another language than `source`; got `{data.target}` twice.",
+            rests_on=((*kind, "source"),),
+        )
+    for name, node in model.nodes.items():
+        if node.vocabulary < data.vocabulary:
+            yield Claim(
+                place=(*_NODES, name, "vocabulary"),
+                message=f"must be {data.vocabulary} or more, as many subwords as "
+                f"`{dotted(kind)}` has; got {node.vocabulary}.",
+                rests_on=((*kind, "vocabulary"),),
+            )
+        for attribute in node.embed:
+            yield Claim(
+                place=(*_NODES, name, "embed", attribute),
+                message="words have no attributes. Remove it.",
+            )
+    for name, edge_set in model.edges.items():
+        for label, relation in edge_set.relations.items():
+            if isinstance(relation, DifferenceSpec):
+                yield Claim(
+                    place=(*_EDGES, name, "relations", label),
+                    message="words have no attributes. Take an offset of positions.",
+                )
 
 
 def _module_names(spec: Any) -> Iterator[str]:
@@ -231,6 +295,77 @@ def _position_claims(node: "NodeSpec", place: Place) -> Iterator[Claim]:
         )
 
 
+def table_width(node: "NodeSpec") -> int:
+    """Returns the width of a node's table: positions may stand beside the embedding."""
+    positions = node.positions
+    if isinstance(positions, SinusoidSpec) and positions.combine == "concatenate":
+        beside = node.width // 2 if positions.width is None else positions.width
+        return node.width - beside
+    return node.width
+
+
+def _embedding_claims(
+    name: str, node: "NodeSpec", model: "ModelSpec"
+) -> Iterator[Claim]:
+    """Yields why a node set cannot use the table of another."""
+    if node.embedding is None:
+        return
+    here = (*_NODES, name, "embedding")
+    owners = tuple(
+        other
+        for other, its in model.nodes.items()
+        if other != name and its.embedding is None
+    )
+    yield from _known(
+        node.embedding, "other node set with a table of its own", here, owners, _NODES
+    )
+    if node.embedding not in owners:
+        return
+    owner = model.nodes[node.embedding]
+    if owner.vocabulary != node.vocabulary:
+        yield Claim(
+            place=(*_NODES, name, "vocabulary"),
+            message=f"must be that of `{node.embedding}`, whose table is used, "
+            f"{owner.vocabulary}; got {node.vocabulary}.",
+            rests_on=(here, (*_NODES, node.embedding, "vocabulary")),
+        )
+    if table_width(owner) != table_width(node):
+        yield Claim(
+            place=(*_NODES, name, "width"),
+            message=f"must leave {table_width(owner)} channels for the embedding, as "
+            f"many as the table of `{node.embedding}` has; got {table_width(node)}.",
+            rests_on=(here, (*_NODES, node.embedding), (*_NODES, name, "positions")),
+        )
+
+
+def _attentions(
+    block: "BlockSpec", index: int
+) -> Iterator[tuple["AttentionSpec", Place]]:
+    """Yields the attentions of a block, each with its place."""
+    place = (*_BLOCKS, index, "attention")
+    for number, attention in enumerate(block.attentions):
+        is_listed = isinstance(block.attention, tuple)
+        yield attention, (*place, number) if is_listed else place
+
+
+def _one_end_claims(
+    block: "BlockSpec", index: int, model: "ModelSpec"
+) -> Iterator[Claim]:
+    """Yields a claim where the attentions of a block update several node sets."""
+    ends: list[str] = []
+    for attention, place in _attentions(block, index):
+        if attention.over in model.edges:
+            ends.append(model.edges[attention.over].receiver_set)
+            if ends[-1] != ends[0]:
+                yield Claim(
+                    place=(*place, "over"),
+                    message=f"must be an edge set that ends in `{ends[0]}`, as that of "
+                    f"the first attention does; `{attention.over}` ends in "
+                    f"`{ends[-1]}`. Make it a block of its own.",
+                    rests_on=((*_BLOCKS, index, "attention", 0, "over"), _EDGES),
+                )
+
+
 def _edge_claims(
     edge_set: "EdgeSetSpec", place: Place, model: "ModelSpec"
 ) -> Iterator[Claim]:
@@ -292,9 +427,9 @@ def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
     """Yields what no block uses; a mistyped name uses the one nearest to it."""
     used: dict[str, set[str]] = {}
     for block in model.blocks:
-        if block.attention is not None:
-            over = _meant(block.attention.over, model.edges)
-            terms = (*block.attention.score, *block.attention.message)
+        for attention in block.attentions:
+            over = _meant(attention.over, model.edges)
+            terms = (*attention.score, *attention.message)
             relations = model.edges[over].relations if over in model.edges else ()
             used.setdefault(over, set()).update(
                 _meant(term, (CONTENT, *relations)) for term in terms

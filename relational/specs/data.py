@@ -14,6 +14,12 @@ from relational.specs.graph_data import (
     SpringsSpec,
 )
 from relational.specs.kinds import Kinds
+from relational.specs.text_data import (
+    Multi30kSpec,
+    ParallelTextSpec,
+    PlainTextSpec,
+    TFDSTextSpec,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -38,6 +44,10 @@ DATA_SETS: dict[str, type] = {
     "springs": SpringsSpec,
     "planetoid": PlanetoidSpec,
     "molecules": MoleculesSpec,
+    "multi30k": Multi30kSpec,
+    "parallel_text": ParallelTextSpec,
+    "tfds_text": TFDSTextSpec,
+    "plain_text": PlainTextSpec,
 }
 """The names of data sets in files."""
 
@@ -47,7 +57,11 @@ DataSpec: TypeAlias = Annotated[
     | SortingSpec
     | SpringsSpec
     | PlanetoidSpec
-    | MoleculesSpec,
+    | MoleculesSpec
+    | Multi30kSpec
+    | ParallelTextSpec
+    | TFDSTextSpec
+    | PlainTextSpec,
     Kinds(DATA_SETS),
 ]
 """A data set."""

@@ -1,8 +1,16 @@
 """The model as data: node sets, edge sets, and the blocks that update the nodes."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from relational.specs import checks
@@ -11,6 +19,7 @@ from relational.specs.fields import (
     Count,
     Flag,
     FrozenDict,
+    Name,
     Named,
     Probability,
 )
@@ -27,6 +36,9 @@ class NodeSpec:
     """Number of different tokens."""
     width: Count
     """Number of channels of a node."""
+    embedding: Name | None = None
+    """The node set whose table of tokens is used here too; nothing means a table of its
+    own."""
     embed: Named[Count] = Field(default_factory=FrozenDict)
     """Integer node attributes that are embedded and added, with their numbers of values."""
     positions: PositionsSpec = Field(
@@ -71,6 +83,26 @@ class AttentionSpec:
     """Dropout on the attention weights; nothing means the model's."""
 
 
+def _form(value: object) -> str:
+    return "(several)" if isinstance(value, list | tuple) else "(one)"
+
+
+def _shortest(value: object) -> object:
+    """Returns one attention as itself, so that it is written as it always was."""
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+
+
+AttentionsSpec: TypeAlias = Annotated[
+    Annotated[AttentionSpec, Tag("(one)")]
+    | Annotated[
+        Annotated[tuple[AttentionSpec, ...], Field(min_length=1)], Tag("(several)")
+    ],
+    Discriminator(_form),
+    AfterValidator(_shortest),
+]
+"""One attention, or several, one after the other."""
+
+
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
 class FeedForwardSpec:
     """Two dense layers with an activation between them, at each node."""
@@ -79,6 +111,8 @@ class FeedForwardSpec:
     """Number of channels between the two layers."""
     activation: Literal["relu", "gelu", "silu"] = "relu"
     """The function between the two layers."""
+    gated: Flag = False
+    """Whether what it gives is multiplied by a third layer: with `silu`, SwiGLU."""
 
 
 @dataclass(
@@ -91,13 +125,14 @@ class BlockSpec:
     """Attention, then a feed-forward layer, each with a residual connection.
 
     A block updates the node set in which the edges of its attention end; a block
-    without attention updates the node set that is read out.
+    without attention updates the node set that is read out. The layer of a decoder that
+    also hears an encoder has two attentions, one after the other, over two edge sets.
     """
 
     repeat: Count = 1
     """Number of such blocks in a row, each with parameters of its own."""
-    attention: AttentionSpec | None = None
-    """How nodes hear each other."""
+    attention: AttentionsSpec | None = None
+    """How nodes hear each other: one attention, or a list of several in a row."""
     feed_forward: FeedForwardSpec | None = None
     """What each node does alone."""
 
@@ -107,6 +142,14 @@ class BlockSpec:
                 "must have `attention` or `feed_forward`; got neither. Give it one, or "
                 "remove the block."
             )
+
+    @property
+    def attentions(self) -> tuple[AttentionSpec, ...]:
+        """The attentions in order: none, one or several."""
+        if self.attention is None:
+            return ()
+        one_or_more = self.attention
+        return one_or_more if isinstance(one_or_more, tuple) else (one_or_more,)
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

@@ -88,6 +88,9 @@ class TrainingSpec:
     """What all randomness of the run is drawn from."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in; parameters are float32."""
+    label_smoothing: Probability = 0.0
+    """Probability that the loss of training takes from the true token and gives to all
+    others alike (Vaswani et al. 2017, sec. 5.4)."""
     optimizer: OptimizerSpec = Field(
         default=AdamSpec(), json_schema_extra={"default": "adam"}
     )

@@ -3,6 +3,8 @@
 Importing this loads neither orbax nor tensorboardX nor matplotlib: they wait for use.
 """
 
+from relational.training.averaging import load_mean as load_mean
+from relational.training.averaging import mean_of as mean_of
 from relational.training.evaluation import Evaluation as Evaluation
 from relational.training.evaluation import evaluate as evaluate
 from relational.training.evaluation import judged as judged

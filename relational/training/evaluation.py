@@ -58,12 +58,12 @@ def evaluate(
         float64.
 
     Returns:
-      The evaluation. The pass is compiled once: a smaller last batch is filled up
-      with copies of its first example, whose outcomes are dropped.
+      The evaluation. The pass is compiled once a shape: a smaller last batch is filled
+      up with copies of its first example, whose outcomes are dropped.
 
     Raises:
       ValueError: the split holds no counted token, or a batch is larger than the
-        first one.
+        first one of its shape.
     """
     batches = data.evaluation(split)
     return evaluate_batches(task, params, batches, split, precision=precision)
@@ -168,20 +168,22 @@ def _outcomes(
     task: Task, params: Params, batches: Iterable[Batch], precision: str
 ) -> Iterator[_Rows]:
     """Yields what each batch came to."""
-    num_rows, first_free = 0, 0
+    num_rows: dict[object, int] = {}  # By the shape of an example.
+    first_free = 0
     waiting = None  # The device works on one batch while the next one is read.
     for index, batch in enumerate(batches):
         arrays = dict(batch)
         size = len(next(iter(arrays.values())))
-        num_rows = num_rows or size
-        if size > num_rows:
+        shape = tuple(leaf.shape[1:] for leaf in arrays.values())
+        most = num_rows.setdefault(shape, size)
+        if size > most:
             raise ValueError(
-                "`data.evaluation` must give batches no larger than its first, of "
-                f"{num_rows} examples; batch {index} has {size}. Only the last batch "
-                "may differ, and be smaller."
+                "`data.evaluation` must give batches no larger than its first of their "
+                f"shape, of {most} examples; batch {index} has {size}. Only the last "
+                "batch of a shape may differ, and be smaller."
             )
         pieces = arrays.pop("piece", None)
-        outcome = _sums(params, _filled(arrays, num_rows), task=task, dtype=precision)
+        outcome = _sums(params, _filled(arrays, most), task=task, dtype=precision)
         if pieces is None:
             parts = outcome.loss.shape[1:]
             count = size * math.prod(parts)

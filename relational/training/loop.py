@@ -20,7 +20,7 @@ from relational.training.metrics import COLUMNS, MetricsFile, read_metrics
 from relational.training.positions import Position
 from relational.training.progress import Progress
 from relational.training.restoring import path_of
-from relational.training.runs import Run, opened
+from relational.training.runs import Run, opened, replace
 from relational.training.session import Session, next_step
 from relational.training.signals import listening
 from relational.training.steps import (
@@ -135,6 +135,7 @@ def train(
         batches = data.training(training.seed)
         example = _example(batches, training)
         start = _start(task, training, data, batches, example, checkpoints)
+        _keep(run, data)
         step = start.position.step
         names = _auxiliary_names(task, training, start.state, example)
         metrics = MetricsFile(run.metrics, auxiliary=names, step=step)
@@ -230,6 +231,15 @@ def _start(
         # It was damaged or deleted: the next evaluation is the best that we have.
         position = dataclasses.replace(position, best_step=None, best_loss=None)
     return _Start(state=restored.state, position=position, notes=restored.set_aside)
+
+
+def _keep(run: Run, data: Data) -> None:
+    """Puts into the run's folder what is needed to use its model without the data."""
+    kept: Mapping[str, bytes] = getattr(data, "kept", {})
+    for name, content in kept.items():
+        path = run.folder / name
+        with naming(path, "keep what belongs to the data"):
+            replace(path, content)
 
 
 def _auxiliary_names(

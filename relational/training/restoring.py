@@ -1,5 +1,6 @@
 """Reading checkpoints back, and finding out which of them can be trusted."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,6 +66,23 @@ def load(folder: Path | str, *, checkpoint: Which = "best") -> Loaded:
             except UnreadableError as reason:
                 reasons[step] = str(reason)
     raise none_readable(checkpoints, reasons)
+
+
+def kept_losses(folder: Path | str) -> dict[int, float | None]:
+    """Returns the steps whose checkpoints a run has kept, each with its validation loss.
+
+    Where a checkpoint was not evaluated, or cannot be read, the loss is None.
+    """
+    checkpoints = Path(folder) / "checkpoints"
+    losses: dict[int, float | None] = {}
+    with without_orbax_logs():
+        for step in steps(checkpoints):
+            losses[step] = None
+            with contextlib.suppress(UnreadableError):
+                position, _ = _read_position(path_of(checkpoints, step))
+                if position.evaluated_step == step and position.validation is not None:
+                    losses[step] = position.validation.loss
+    return losses
 
 
 def read_state(path: Path, like: State) -> tuple[State, Position]:

@@ -6,6 +6,8 @@
     checkpoints/   one folder a step
     curves.png     the losses, drawn when the training is complete
 
+and what the data want kept with it, such as `subwords.model`, a vocabulary.
+
 While a process trains, it holds a lock on `.lock`, which the operating system lets go
 of however the process ends.
 """
@@ -82,7 +84,7 @@ def opened(folder: Path, spec: Spec | TrainingSpec) -> Iterator[Run]:
         if run.spec.exists():
             _refuse_changes(run, spec)
         with naming(run.spec, "write the spec"):
-            _write(run.spec, _text(spec))
+            replace(run.spec, _text(spec).encode())
         yield run
 
 
@@ -180,12 +182,12 @@ def _training(spec: Spec | TrainingSpec) -> TrainingSpec:
     return spec if isinstance(spec, TrainingSpec) else spec.training
 
 
-def _write(path: Path, text: str) -> None:
-    """Replaces a file in one piece, if it does not hold the text already."""
-    if path.exists() and path.read_text("utf-8") == text:
+def replace(path: Path, content: bytes) -> None:
+    """Replaces a file in one piece, if it does not hold the content already."""
+    if path.exists() and path.read_bytes() == content:
         return
     fresh = path.with_name(f".{path.name}")
-    fresh.write_text(text, "utf-8")
+    fresh.write_bytes(content)
     fresh.replace(path)
 
 

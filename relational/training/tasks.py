@@ -107,7 +107,12 @@ class Batches(Protocol):
 
 
 class Data(Protocol):
-    """A data set as the loop reads it."""
+    """A data set as the loop reads it.
+
+    It may have `kept`, a mapping from names of files to their content, which is put into
+    the folder of a run: what is needed to use a trained model without the data, such as
+    the vocabulary that its tokens are numbered by.
+    """
 
     @property
     def fingerprint(self) -> str:
@@ -119,7 +124,8 @@ class Data(Protocol):
     def evaluation(self, split: str) -> Iterable[Batch]:
         """Returns every example of a split once, always in the same order.
 
-        Only the last batch may have fewer examples than the first. An integer array
+        Examples may have a few shapes, as sentences of different lengths do; of each,
+        only the last batch may have fewer than the first. An integer array
         `piece` of shape [B], where given, names the independent unit of each example
         (several windows may come from one piece); the task never sees it.
         """

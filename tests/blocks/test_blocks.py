@@ -163,6 +163,20 @@ def test_feed_forward_is_two_dense_layers():
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_a_gate_is_a_third_dense_layer_that_multiplies():
+    layer = {"width": 8, "activation": "silu", "is_gated": True}
+    block = hk.transform(lambda graph: blocks.FeedForward(**layer)(graph, "word"))
+    params = jax.tree.map(np.asarray, block.init(jax.random.key(0), graph()))
+    x = np.asarray(graph().features("word"))
+    hidden, gate, output = (
+        params[f"feed_forward/{part}"] for part in ("hidden", "gate", "output")
+    )
+    inner = x @ hidden["w"] + hidden["b"]
+    swish = inner / (1 + np.exp(-inner)) * (x @ gate["w"] + gate["b"])
+    found = block.apply(params, None, graph()).features("word")
+    np.testing.assert_allclose(found, swish @ output["w"] + output["b"], atol=1e-5)
+
+
 @pytest.mark.parametrize("order", ["pre", "post"])
 def test_residual_orders(order):
     def double(graph):

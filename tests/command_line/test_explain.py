@@ -73,6 +73,13 @@ def test_every_edge_set_is_explained(spec: str) -> None:
     assert "  2 times" in lines  # `inside` and `across` are alike.
 
 
+def test_pairs_of_sentences_are_explained_in_batches_of_so_many_tokens() -> None:
+    small = [f"--set=model.blocks[{i}].repeat=1" for i in (0, 1)]
+    lines = _printed("explain", "multi30k_absolute", *small).splitlines()
+    assert "one forward pass over 64 x 32 nodes" in lines[0]  # 4096 tokens, both sides.
+    assert "edges `cross`: Complete()" in lines
+
+
 def test_what_is_measured_stands_beside_the_estimates(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "one.yaml"
     path.write_text(ONE, "utf-8")

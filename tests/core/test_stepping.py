@@ -74,6 +74,33 @@ def test_stepping_equals_the_parallel_pass(topology, primes):
         positions = positions + 1
 
 
+LENGTHS = jnp.array([LENGTH, 6])
+
+
+@pytest.mark.parametrize(
+    "topology",
+    [rl.Complete(), rl.Band(before=2, after=5), rl.Strided(3), rl.Causal().T],
+    ids=str,
+)
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "padded"])
+def test_stepping_beside_fixed_senders_equals_the_parallel_pass(topology, lengths):
+    bound = rl.Lengths(senders=LENGTH if lengths is None else lengths[:, None])
+    whole = rl.propagate(
+        topology & bound, batch_axes=2, receivers=RECEIVERS, senders=SENDERS, **TERMS
+    )
+    cache = rl.start_fixed(topology, SENDERS, batch_axes=2, lengths=lengths)
+    assert (cache.is_fixed, cache.slots) == (True, LENGTH)
+    step = jax.jit(
+        lambda cache, position, receivers: rl.step(
+            cache, position, receivers=receivers, **TERMS
+        )
+    )
+    for positions in ((0, 3), (LENGTH - 1, 8), (5, 0)):  # In whatever order.
+        heard, after = step(cache, jnp.array(positions), at(RECEIVERS, positions))
+        np.testing.assert_allclose(heard, at(whole, positions), atol=3e-6)
+        assert (after.positions == cache.positions).all()
+
+
 def test_a_cache_is_as_long_as_the_window_not_as_the_sequence():
     node = jax.ShapeDtypeStruct((1, 2, 1, 4), "float32")
     for topology, slots in [
@@ -135,6 +162,32 @@ NODE = jax.ShapeDtypeStruct((2, 1, 3), "float32")
             r"`senders` must be \[2, nodes, 3\]",
         ),
         (
+            lambda: rl.prefill(fixed(), jnp.ones([2, 5, 3])),
+            "`cache` must be one that grows, from `rl.start`; got one of `rl.start_fixed`",
+        ),
+        (
+            lambda: rl.step(
+                fixed(),
+                jnp.array([0, 0]),
+                senders=jnp.ones([2, 1, 3]),
+                message=lambda sender: sender,
+                aggregator=rl.Sum(),
+            ),
+            "`senders` must be left out: the cache is of `rl.start_fixed`",
+        ),
+        (
+            lambda: rl.start_fixed(
+                rl.Complete(), jnp.ones([2, 5]), batch_axes=1, lengths=jnp.ones(2)
+            ),
+            r"`lengths` must be integers \[2\], one a sequence; got float32 \[2\]",
+        ),
+        (
+            lambda: rl.start_fixed(
+                rl.Complete(), [jnp.ones([2, 5]), jnp.ones([2, 4])], batch_axes=1
+            ),
+            "`senders` must be arrays of one number of nodes; got 4, 5",
+        ),
+        (
             lambda: step(0, jnp.ones([2, 1, 3])),
             r"`position` must be integers \[2\], one a sequence; got int32 \[\]",
         ),
@@ -151,6 +204,10 @@ def test_what_does_not_fit_the_cache_is_refused(call, words):
 
 def cache():
     return rl.start(rl.Causal(), NODE, length=7, batch_axes=1)
+
+
+def fixed():
+    return rl.start_fixed(rl.Complete(), jnp.ones([2, 5, 3]), batch_axes=1)
 
 
 def step(position, senders):

@@ -8,6 +8,7 @@ import pytest
 from relational.decoding import (
     Sampling,
     draw,
+    keep_min_p,
     keep_top_k,
     keep_top_p,
     tempered,
@@ -72,6 +73,16 @@ def test_a_top_p_of_one_keeps_even_what_floats_cannot_add() -> None:
     assert keep_top_p(logits, 1.0).tolist() == logits.tolist()
 
 
+@pytest.mark.parametrize(
+    ("p", "kept"), [(0.0, 4), (0.24, 4), (0.26, 3), (0.49, 3), (0.51, 2), (0.76, 1)]
+)
+def test_min_p_keeps_what_is_not_much_less_likely_than_the_best(
+    p: float, kept: int
+) -> None:
+    logits = jnp.log(jnp.array([[0.1, 0.4, 0.3, 0.2]])) + 5
+    assert np.isfinite(np.asarray(keep_min_p(logits, p))).sum() == kept
+
+
 def test_all_three_are_taken_in_order() -> None:
     # Tempered: 1 : 16 : 4 : 1. Two kept: 0.8 and 0.2. The nucleus of 0.8: the first.
     how = Sampling(temperature=0.5, top_k=2, top_p=0.79)
@@ -121,6 +132,7 @@ def test_one_program_serves_all_temperatures() -> None:
         ({"top_p": 0.0}, "`top_p` must be above 0 and at most 1; got 0.0"),
         ({"top_p": 1.5}, "`top_p` .* got 1.5"),
         ({"top_p": float("nan")}, "`top_p` .* got nan"),
+        ({"min_p": -0.1}, "`min_p` must be from 0 to 1; got -0.1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(arguments, words: str) -> None:

@@ -124,7 +124,13 @@ def models(draw: st.DrawFn) -> specs.ModelSpec:
             dropout=draw(st.none() | _PROBABILITIES),
         )
         terms = ("content", *relations)
+        several = st.lists(
+            st.sampled_from([attention(score=terms), attention(message=terms)]),
+            min_size=1,
+            max_size=2,
+        )
         blocks += [
+            specs.BlockSpec(attention=draw(several)),
             specs.BlockSpec(
                 repeat=draw(st.integers(1, 9)), attention=attention(score=terms)
             ),
@@ -133,6 +139,7 @@ def models(draw: st.DrawFn) -> specs.ModelSpec:
                 feed_forward=specs.FeedForwardSpec(
                     width=draw(st.integers(1, 99)),
                     activation=draw(st.sampled_from(["relu", "gelu", "silu"])),
+                    gated=draw(st.booleans()),
                 ),
             ),
         ]

@@ -49,7 +49,7 @@ def test_specs_are_values(
 def test_shipped_files_are_as_they_would_be_written(name: str) -> None:
     text = (_LIBRARY / f"{name}.yaml").read_text("utf-8")
     assert specs.dumps(specs.load(name)) == text, "write it with `relational spec show`"
-    assert len(text.splitlines()) < 40
+    assert len(text.splitlines()) <= 50
     assert specs.load(name).name == name
     assert specs.load(name).source
 

@@ -150,8 +150,8 @@ _WRONG = [
         "steps: 20, zzz: 1",
         (
             "training.zzz: unknown field. There are `optimizer`, `schedule`, `steps`, "
-            "`batch_size`, `accumulate`, `seed`, `precision`, `clip_norm`, `log_every`, "
-            "`evaluate_every`, `checkpoint_every`, `keep`."
+            "`batch_size`, `accumulate`, `seed`, `precision`, `label_smoothing`, "
+            "`clip_norm`, `log_every`, `evaluate_every`, `checkpoint_every` and 1 more."
         ),
     ),
     ("steps: 20, ", "", "training.steps: is missing. Give it a value."),
@@ -275,7 +275,7 @@ _WRONG = [
     (
         "chorales",
         "chorale",
-        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`; got `chorale`. Did you mean `chorales`?",
+        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`, `multi30k`, `parallel_text`, `tfds_text`, `plain_text`; got `chorale`. Did you mean `chorales`?",
     ),
     (
         "steps: 20",

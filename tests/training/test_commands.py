@@ -34,7 +34,7 @@ def invoke(toy, tmp_path, monkeypatch):
     made = {"task": toy.Bigrams(), "data": Data()}
     monkeypatch.setattr(
         "relational.models.tasks.from_spec",
-        lambda spec, data_source=None: (made["task"], made["data"]),
+        lambda spec, **_: (made["task"], made["data"]),
     )
     monkeypatch.chdir(tmp_path)
 

@@ -80,5 +80,7 @@ def test_a_split_without_tokens_is_refused():
 
 
 def test_a_growing_batch_is_refused():
-    with pytest.raises(ValueError, match="its first, of 2 examples; batch 1 has 3"):
+    with pytest.raises(
+        ValueError, match="of their shape, of 2 examples; batch 1 has 3"
+    ):
         evaluate(_Fixed(), {}, _Batches(2, 3), "test")

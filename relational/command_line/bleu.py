@@ -1,0 +1,99 @@
+"""`relational bleu`: how good the translations of a trained model are."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from relational.command_line import translating
+from relational.command_line.train import DataOption
+from relational.command_line.translating import (
+    AlphaOption,
+    AverageOption,
+    BatchOption,
+    BeamOption,
+    CheckpointOption,
+    ExtraOption,
+    RunArgument,
+)
+
+if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
+    import rich.table
+
+    from relational.decoding import Score
+    from relational.decoding.lines import Translated
+
+
+def bleu(
+    run: RunArgument,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split",
+            metavar="SPLIT",
+            help="Such as validation or test; by default those that the data are judged "
+            "by. Can be repeated.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FOLDER",
+            help="Where translations are kept; RUN/translations if not given.",
+        ),
+    ] = None,
+    beam: BeamOption = 4,
+    alpha: AlphaOption = 0.6,
+    extra: ExtraOption = 50,
+    batch: BatchOption = 32,
+    checkpoint: CheckpointOption = "best",
+    average: AverageOption = 1,
+    data_source: DataOption = None,
+) -> None:
+    """Translate splits of the data, and print BLEU and chrF with their signatures."""
+    from rich.console import Console
+
+    from relational.decoding import scores_of
+    from relational.models.text_data import ParallelData
+
+    how = translating.How(beam=beam, alpha=alpha, extra=extra, batch=batch)
+    loaded = translating.load(run, checkpoint, average)
+    place = None if data_source is None else str(data_source)
+    data = ParallelData(loaded.data, batch_size=1, data_source=place)
+    texts = {split: data.text(split) for split in splits or data.splits}
+    kept = folder or run / "translations"
+    options = json.dumps({**loaded.identity, **how.identity}, sort_keys=True)
+    digest = hashlib.sha256(options.encode()).hexdigest()[:8]
+    rows, console = {}, Console()
+    for split, pairs in texts.items():
+        path = kept / f"{split}-{digest}.{loaded.data.target}"
+        lines = translating.into_file(path, pairs.source, loaded, how, _text)
+        rows[split] = scores_of(lines, pairs.target, language=loaded.data.target)
+    counts = {split: len(pairs.source) for split, pairs in texts.items()}
+    console.print(_table(rows, counts))
+    for score in next(iter(rows.values())):
+        console.print(f"{score.name}: {score.signature}", soft_wrap=True)
+    console.print(f"{loaded.which}; {how}; translations in {kept}", soft_wrap=True)
+
+
+def _text(each: "Translated", number: int) -> str:
+    del number  # There is one translation a line.
+    return each.text
+
+
+def _table(
+    rows: "dict[str, tuple[Score, Score]]", counts: dict[str, int]
+) -> "rich.table.Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("split", style="bold")
+    for name in (*(score.name for score in next(iter(rows.values()))), "sentences"):
+        table.add_column(name, justify="right")
+    for split, scores in rows.items():
+        values = (f"{score.value:.2f}" for score in scores)
+        table.add_row(split, *values, str(counts[split]))
+    return table

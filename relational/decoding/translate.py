@@ -1,0 +1,262 @@
+"""Translation: from sources of any length to targets, and how likely given ones are.
+
+Shapes: B sources, S tokens of a source, P of a prefix, T of a target.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from relational import specs
+from relational._checks import check_count, shown
+from relational.decoding.beam import Beam, Hypotheses
+from relational.decoding.sampling import Sampling
+from relational.decoding.target_loop import decode
+from relational.models import Model
+from relational.models.translation import END, START, Translation, ends_of
+from relational.training.tasks import Batch
+
+GREEDY = Sampling(temperature=0.0)
+"""The likeliest token at each place."""
+
+_GRAIN = 8  # Lengths up to the next multiple of it share a program.
+_MOST_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Translations:
+    """What was made of each source: the best first."""
+
+    tokens: list[list[Int[np.ndarray, " T"]]]
+    """Tokens of each target, without start, end and padding."""
+
+    scores: list[list[float]]
+    """By search, log-probability over length penalty; of what was cut off or drawn,
+    log-probability."""
+
+    is_finished: list[list[bool]]
+    """Whether the model itself ended the target; if not, it was cut off."""
+
+    seconds: float
+    """What the program took, without compilation."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scored:
+    """How likely given targets are."""
+
+    log_probabilities: Float[np.ndarray, " B"]
+    """Of each target as a whole, its end included, in nats."""
+
+    tokens: Int[np.ndarray, " B"]
+    """How many tokens each target has, its end included."""
+
+
+def translate(
+    model: Model,
+    params: Any,
+    source: Shaped[np.ndarray, "B S"],
+    source_length: Shaped[np.ndarray, " B"],
+    *,
+    how: Beam | Sampling | None = None,
+    extra_length: int = 50,
+    prefixes: Sequence[Sequence[int]] | None = None,
+    seed: int = 0,
+) -> Translations:
+    """Writes a target for each source.
+
+    A program is compiled for a model, a number of sources, and lengths up to the next
+    multiple of 8; another alpha, temperature, prefix or seed costs nothing.
+
+    Args:
+      model: with two node sets, of which the one that is read out is the target.
+      params: its parameters.
+      source: tokens that end with 1, padded with 0.
+      source_length: how many tokens of each row count, the end included; a row of 0 has
+        no target.
+      how: `Beam(size=4, alpha=0.6)`, if not given; `Sampling()` draws; `GREEDY` takes
+        the likeliest token each time, as a beam of 1 does.
+      extra_length: how many tokens a target may have more than its source (Vaswani et
+        al. 2017, section 6.1).
+      prefixes: tokens that each target begins with.
+      seed: of all that is drawn.
+
+    Raises:
+      ValueError: if an argument is out of its range, or the model cannot be stepped.
+
+    >>> from relational import models, specs
+    >>> small = [f"model.blocks[{i}].repeat=1" for i in (0, 1)]
+    >>> spec = specs.override(specs.load("multi30k_absolute"), small)
+    >>> model = models.build(spec.model)
+    >>> one = {name: {"token": np.zeros([1, 1], int)} for name in ("source", "target")}
+    >>> params = jax.jit(model.init)(jax.random.key(0), one)
+    >>> source = np.array([[7, 9, 1], [8, 1, 0]])
+    >>> found = translate(model, params, source, np.array([3, 2]), extra_length=2)
+    >>> len(found.tokens), len(found.tokens[0]), len(found.tokens[1][0]) <= 4
+    (2, 1, True)
+    """
+    how = Beam() if how is None else how
+    source, source_length = np.asarray(source), np.asarray(source_length)
+    spec = _spec_of(model)
+    ends = ends_of(spec)
+    _check_source(source, source_length, spec.nodes[ends.source].vocabulary)
+    check_count("extra_length", extra_length, least=0, advice="50, if not given.")
+    if not 0 <= seed <= _MOST_SEED:
+        raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
+    if not isinstance(how, Beam | Sampling):
+        raise TypeError(f"`how` must be a `Beam` or a `Sampling`; got {shown(how)}.")
+    longest = np.where(source_length > 0, source_length + extra_length, 0)
+    forced = _forced(prefixes, longest, spec.nodes[ends.target].vocabulary)
+    width = _rounded_up(source.shape[1])
+    source = np.pad(source, ((0, 0), (0, width - source.shape[1])))
+    beam = dataclasses.replace(how, alpha=0.0) if isinstance(how, Beam) else None
+    dynamic = (
+        params,
+        jnp.asarray(source, jnp.int32),
+        jnp.asarray(source_length, jnp.int32),
+        jnp.asarray(longest, jnp.int32),
+        jnp.asarray(forced, jnp.int32),
+        jnp.asarray(seed, jnp.uint32),
+        jnp.float32(how.alpha) if isinstance(how, Beam) else how.numbers(),
+    )
+    lowered = decode.lower(
+        *dynamic,
+        model=model,
+        ends=ends,
+        beam=beam,
+        capacity=_rounded_up(width + extra_length),
+    )
+    program = lowered.compile()  # Kept by jax: the second time this takes no time.
+    began = time.perf_counter()
+    found = jax.tree.map(np.asarray, program(*dynamic))  # This waits.
+    return _listed(found, longest, time.perf_counter() - began)
+
+
+def score(model: Model, params: Any, batch: Batch) -> Scored:
+    """Returns how likely the targets of a batch are, in one parallel pass.
+
+    Args:
+      model: as for `translate`.
+      params: its parameters.
+      batch: `source`, `target`, `source_length` and `target_length`; see `Translation`.
+
+    >>> from relational import models, specs
+    >>> small = [f"model.blocks[{i}].repeat=1" for i in (0, 1)]
+    >>> spec = specs.override(specs.load("multi30k_absolute"), small)
+    >>> model = models.build(spec.model)
+    >>> pair = {"source": np.array([[7, 9, 1]]), "target": np.array([[8, 1]]),
+    ...         "source_length": np.array([3]), "target_length": np.array([2])}
+    >>> params = jax.jit(model.init)(
+    ...     jax.random.key(0), Translation(spec.model).inputs(pair))
+    >>> score(model, params, pair).tokens.tolist()
+    [2]
+    """
+    named = {name: batch[name] for name in _PARTS}
+    loss, weight = _scored(params, named, spec=_spec_of(model))
+    return Scored(
+        log_probabilities=-np.asarray(loss), tokens=np.asarray(weight).astype(np.int64)
+    )
+
+
+_PARTS = ("source", "target", "source_length", "target_length")
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _scored(params: Any, batch: Any, *, spec: specs.ModelSpec) -> tuple[Array, Array]:
+    key = jax.random.key(0)  # Nothing is drawn outside training.
+    found = Translation(spec).outcome(params, key, batch, is_training=False)
+    return found.loss, found.weight
+
+
+def _listed(
+    found: Hypotheses, longest: Int[np.ndarray, " B"], seconds: float
+) -> Translations:
+    """Returns lists without padding; a source of length 0 has no target."""
+    tokens, scores, is_finished = [], [], []
+    for row, most in enumerate(longest):
+        there = np.isfinite(found.scores[row]) & (most > 0)
+        places = np.flatnonzero(there)
+        lengths = found.lengths[row] - found.is_finished[row]  # Without the end.
+        tokens.append([np.asarray(found.tokens[row, k, : lengths[k]]) for k in places])
+        scores.append([float(found.scores[row, k]) for k in places])
+        is_finished.append([bool(found.is_finished[row, k]) for k in places])
+    return Translations(
+        tokens=tokens, scores=scores, is_finished=is_finished, seconds=seconds
+    )
+
+
+def _forced(
+    prefixes: Sequence[Sequence[int]] | None,
+    longest: Int[np.ndarray, " B"],
+    vocabulary: int,
+) -> Int[np.ndarray, "B P"]:
+    """Returns the prefixes, padded with the start; without any, [B, 0]."""
+    if prefixes is None:
+        return np.zeros((len(longest), 0), np.int32)
+    if len(prefixes) != len(longest):
+        raise ValueError(
+            f"`prefixes` must be one for each source, {len(longest)}; got "
+            f"{len(prefixes)}. An empty list asks for nothing."
+        )
+    for row, prefix in enumerate(prefixes):
+        if len(prefix) and not all(END < token < vocabulary for token in prefix):
+            raise ValueError(
+                f"`prefixes[{row}]` must be tokens from 2 to {vocabulary - 1}; got "
+                f"{shown(list(prefix))}. Neither start nor end can be asked for."
+            )
+        if len(prefix) and len(prefix) >= longest[row]:
+            raise ValueError(
+                f"`prefixes[{row}]` must be shorter than its target may be, "
+                f"{longest[row]} tokens; got {len(prefix)}. Raise `extra_length`."
+            )
+    width = _rounded_up(max(map(len, prefixes), default=0))
+    forced = np.full((len(prefixes), width), START, np.int32)
+    for row, prefix in enumerate(prefixes):
+        forced[row, : len(prefix)] = prefix
+    return forced
+
+
+def _spec_of(model: Model) -> specs.ModelSpec:
+    if model.spec is None:
+        raise ValueError(
+            "`model` must know its `spec`, which says what is source and what target; "
+            "got one made by hand. `models.build` makes one of a spec."
+        )
+    return model.spec
+
+
+def _rounded_up(length: int) -> int:
+    return -(-length // _GRAIN) * _GRAIN
+
+
+def _check_source(
+    source: Shaped[np.ndarray, "..."],
+    length: Shaped[np.ndarray, "..."],
+    vocabulary: int,
+) -> None:
+    is_whole = np.issubdtype(source.dtype, np.integer)
+    if source.ndim != 2 or not source.size or not is_whole:
+        raise ValueError(
+            "`source` must be whole numbers [B, S], a row a source; got "
+            f"{source.dtype} of shape {list(source.shape)}."
+        )
+    if source.min() < 0 or source.max() >= vocabulary:
+        raise ValueError(
+            f"`source` must hold tokens from 0 to {vocabulary - 1}; got "
+            f"{source.min()} to {source.max()}. The model's vocabulary is another."
+        )
+    batch, most = source.shape
+    is_whole = np.issubdtype(length.dtype, np.integer)
+    is_fitting = length.shape == (batch,) and is_whole
+    if not is_fitting or length.min() < 0 or length.max() > most:
+        raise ValueError(
+            f"`source_length` must be whole numbers [{batch}] from 0 to {most}; got "
+            f"{shown(length)}. It counts the tokens of each row."
+        )
