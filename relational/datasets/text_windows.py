@@ -49,8 +49,8 @@ def training(
         ValueError: if the text is empty, or an argument is out of range.
 
     >>> batch = next(training(np.arange(2, 9), window=3, batch_size=2, seed=0))
-    >>> (batch["token"] - batch["previous"]).tolist()
-    [[1, 1, 1], [1, 1, 1]]
+    >>> (batch["token"] - batch["token"][:, :1]).tolist()
+    [[0, 1, 2], [0, 1, 2]]
     """
     import grain
 
