@@ -10,9 +10,12 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+import jraph
+
 from relational import specs
 from relational.models.graph_batches import as_batch, labelled
 from relational.models.graph_sets import check_split, digest
+from relational.models.positions import prepare
 from relational.training.tasks import Batch, Batches
 
 _FOR_EVER = 2**32  # Steps.
@@ -24,10 +27,12 @@ class CitationData:
 
     Attributes:
       spec: which set.
+      model: the network that the graph is prepared for.
       data_source: as for `datasets.load_planetoid`.
     """
 
     spec: specs.PlanetoidSpec
+    model: specs.NetworkSpec
     data_source: str | None = None
 
     @property
@@ -58,7 +63,12 @@ class CitationData:
     def _batch(self, split: str) -> Batch:
         known = _citations(self.spec.name, self.data_source)
         labels = {"true": known.labels, "counted": getattr(known, split)}
-        return as_batch(labelled(known.graph, nodes=labels))
+        return as_batch(labelled(self._prepared, nodes=labels))
+
+    @functools.cached_property
+    def _prepared(self) -> jraph.GraphsTuple:
+        known = _citations(self.spec.name, self.data_source)
+        return prepare(self.model, known.graph)
 
 
 @functools.lru_cache(maxsize=4)

@@ -17,6 +17,7 @@ import numpy as np
 from relational.training.tasks import Batch
 
 _PARTS = ("nodes", "edges", "globals")
+_LABELS = ("true", "counted")
 
 
 def labelled(
@@ -31,7 +32,9 @@ def labelled(
     """
     parts = {}
     for name in _PARTS:
-        each = {"features": getattr(graph, name), **labels.get(name, {})}
+        features = getattr(graph, name)
+        given = features if isinstance(features, dict) else {"features": features}
+        each = {**given, **labels.get(name, {})}
         held = {key: value for key, value in each.items() if value is not None}
         parts[name] = held or None
     return graph._replace(**parts)
@@ -57,8 +60,18 @@ def as_batch(graph: jraph.GraphsTuple) -> Batch:
 
 
 def graph_of(batch: Batch) -> jraph.GraphsTuple:
-    """Returns the graph tuple of a batch, with features alone."""
+    """Returns the graph tuple of a batch, without its labels.
+
+    Where nodes bring more than features (`models.prepare`), they are a mapping.
+    """
     features = {name: _first(batch.get(f"{name}.features")) for name in _PARTS}
+    given = {
+        name.removeprefix("nodes."): _first(leaf)
+        for name, leaf in batch.items()
+        if name.startswith("nodes.") and name.removeprefix("nodes.") not in _LABELS
+    }
+    if given.keys() - {"features"}:
+        features["nodes"] = given
     rest = ("senders", "receivers", "n_node", "n_edge")
     return jraph.GraphsTuple(**features, **{name: _first(batch[name]) for name in rest})
 

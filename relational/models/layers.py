@@ -22,6 +22,7 @@ from relational.blocks import parts
 from relational.blocks.residual import dropout, norm
 from relational.blocks.saying import with_edges
 from relational.graphs import EDGE, NODE
+from relational.models import node_sets, position_layers
 from relational.models.named import topology_of
 from relational.specs.layers import module_name
 from relational.specs.problems import Place, dotted
@@ -251,7 +252,8 @@ def _(
     spec: specs.GatedGraphNetworkSpec, name: str, place: Place, *, is_training: bool
 ) -> Layer:
     def listen(graph: rl.Graph) -> rl.Graph:
-        width = parts.node_features(graph, NODE, "gated_graph_network").shape[-1]
+        node_set = graph.edge_set(EDGE).receivers
+        width = parts.node_features(graph, node_set, name).shape[-1]
         block = blocks.gated_graph_network(
             message=lambda rows: hk.Linear(width, name="message")(rows),
             edge_inputs=("edge", "sender") if spec.reads_edges else ("sender",),
@@ -363,6 +365,7 @@ def _(
         num_heads=spec.heads,
         head_width=spec.width,
         reads_edges=spec.reads_edges,
+        biases=spec.biases,
         name=name,
     )
     return functools.partial(block, dropout_rate=spec.dropout * is_training)
@@ -376,6 +379,7 @@ def _(
         num_heads=spec.heads,
         feed_forward_width=spec.feed_forward,
         reads_edges=spec.reads_edges,
+        biases=spec.biases,
         order=spec.order,
         activation=spec.activation,
         name=name,
@@ -397,15 +401,40 @@ def _(spec: specs.VAINSpec, name: str, place: Place, *, is_training: bool) -> La
     return blocks.VAIN(attend=attend, say=say, update_node=nodes, name=name)
 
 
+# What nodes know of their place.
+
+
+@layer_of.register
+def _(
+    spec: specs.LaplacianPositionsSpec, name: str, place: Place, *, is_training: bool
+) -> Layer:
+    return functools.partial(
+        position_layers.with_laplacian, spec, is_training=is_training
+    )
+
+
+@layer_of.register
+def _(
+    spec: specs.RandomWalkPositionsSpec, name: str, place: Place, *, is_training: bool
+) -> Layer:
+    return functools.partial(position_layers.with_random_walk, spec)
+
+
+@layer_of.register
+def _(spec: specs.DegreesSpec, name: str, place: Place, *, is_training: bool) -> Layer:
+    return functools.partial(position_layers.with_degrees, spec, name=name)
+
+
 # What stands between blocks.
 
 
 def _on_nodes(name: str, function: Function) -> Layer:
-    """Returns a layer that applies a function of [rows, D] to all nodes."""
+    """Returns a layer that applies a function of [rows, D] to all nodes that hear."""
 
     def layer(graph: rl.Graph) -> rl.Graph:
-        features = parts.node_features(graph, NODE, name)
-        return graph.with_features(NODE, function(features))
+        node_set = graph.edge_set(EDGE).receivers
+        features = parts.node_features(graph, node_set, name)
+        return graph.with_features(node_set, function(features))
 
     return layer
 
@@ -475,13 +504,52 @@ def _(spec: specs.RepeatSpec, name: str, place: Place, *, is_training: bool) -> 
 def _(spec: specs.OverSpec, name: str, place: Place, *, is_training: bool) -> Layer:
     within = (*place, "layers")
     inner = Stack(spec.layers, within, is_training=is_training, name=name)
-    rule = rl.EdgeSet(senders=NODE, receivers=NODE, topology=topology_of(spec.topology))
+    topology = topology_of(spec.topology)
 
     def layer(graph: rl.Graph) -> rl.Graph:
+        node_sets.counts_of(graph, "over")
+        rule = rl.EdgeSet(
+            senders=NODE,
+            receivers=NODE,
+            topology=topology,
+            relations={
+                name: position_layers.pair_relation(relation, graph)
+                for name, relation in spec.relations.items()
+            },
+        )
         result = inner(dataclasses.replace(graph, edges={EDGE: rule}))
         return dataclasses.replace(result, edges=graph.edges)
 
     return layer
+
+
+@layer_of.register
+def _(
+    spec: specs.VirtualNodeSpec, name: str, place: Place, *, is_training: bool
+) -> Layer:
+    inner = Stack(spec.layers, place, is_training=is_training, name=f"{name}_layers")
+    return node_sets.VirtualNode(inner, name=name)
+
+
+@layer_of.register
+def _(
+    spec: specs.GraphNodesSpec, name: str, place: Place, *, is_training: bool
+) -> Layer:
+    inner = Stack(spec.layers, place, is_training=is_training, name=name)
+    return functools.partial(node_sets.on_graph_nodes, inner)
+
+
+@layer_of.register
+def _(
+    spec: specs.PerEdgeSetSpec, name: str, place: Place, *, is_training: bool
+) -> Layer:
+    def make(field: str) -> Layer:
+        layers, within = getattr(spec, field), (*place, field)
+        return Stack(layers, within, is_training=is_training, name=f"{name}_{field}")
+
+    found = {NODE: mlp_of(spec.update_node), node_sets.GRAPH: mlp_of(spec.update_graph)}
+    updates = {name: update for name, update in found.items() if update is not None}
+    return node_sets.per_edge_set(spec, make, updates, name)
 
 
 def _added(before: rl.Graph, after: rl.Graph) -> rl.Graph:
@@ -498,10 +566,12 @@ def _added(before: rl.Graph, after: rl.Graph) -> rl.Graph:
             )
         return one + other
 
-    nodes = sum_of("nodes", before.features(NODE), after.features(NODE))
-    sets = (before.edge_set(EDGE).features, after.edge_set(EDGE).features)
-    with_sums = with_edges(
-        after.with_features(NODE, nodes), EDGE, sum_of("edges", *sets)
-    )
+    result = after
+    for name in before.nodes:
+        total = sum_of("nodes", before.features(name), after.features(name))
+        result = result.with_features(name, total)
+    for name in before.edges:
+        sets = (before.edge_set(name).features, after.edge_set(name).features)
+        result = with_edges(result, name, sum_of("edges", *sets))
     globals_ = sum_of("globals", before.globals_, after.globals_)
-    return dataclasses.replace(with_sums, globals_=globals_)
+    return dataclasses.replace(result, globals_=globals_)

@@ -160,16 +160,17 @@ def from_spec(
         return NextToken(model), Chorales(data, batch_size, source)
     _check_given(spec)
     if isinstance(data, specs.PlanetoidSpec):
-        return GraphTask(model, NodeClasses()), CitationData(data, source)
+        return GraphTask(model, NodeClasses()), CitationData(data, model, source)
     # Batches of one step are stacked, and so must have one shape.
     buckets = {"num_buckets": 1} if spec.training.accumulate > 1 else {}
     if isinstance(data, specs.MoleculesSpec):
-        known = MoleculeSet(data, source)
+        known = MoleculeSet(data, model, source)
         aim = GraphNumber(std=known.std, unit=known.unit)
         return GraphTask(model, aim), GraphData(known, batch_size, **buckets)
     assert not isinstance(data, specs.ChoralesSpec)
     answers = NodeVectors("m/s") if isinstance(data, specs.SpringsSpec) else Answers()
-    return GraphTask(model, answers), GraphData(Generated(data), batch_size, **buckets)
+    graphs = GraphData(Generated(data, model), batch_size, **buckets)
+    return GraphTask(model, answers), graphs
 
 
 def _check_given(spec: specs.Spec) -> None:

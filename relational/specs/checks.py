@@ -14,8 +14,13 @@ from pydantic import ValidationInfo
 
 from relational.specs.data import ChoralesSpec
 from relational.specs.graph_data import PlanetoidSpec
-from relational.specs.layers import LAYERS, module_name
-from relational.specs.network import EncodeProcessDecodeSpec, StackSpec
+from relational.specs.kinds import PARTS
+from relational.specs.layers import LAYERS, OverSpec, module_name
+from relational.specs.network import (
+    EncodeProcessDecodeSpec,
+    ProcessSpec,
+    StackSpec,
+)
 from relational.specs.positions import SinusoidSpec
 from relational.specs.problems import (
     Place,
@@ -48,6 +53,7 @@ _ATTRIBUTES = {"voice": 4, "beat": 1, "onset": 1, "pitch": 1}
 
 
 _NETWORKS = (StackSpec, EncodeProcessDecodeSpec)
+_LAYER_NAMES = {kind: name for name, kind in LAYERS.items()}
 
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
@@ -130,10 +136,58 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
             f"{training.batch_size}.",
             rests_on=(("data",),),
         )
+    yield from _bias_claims(spec.model, ("model",), ("model",), ())
     within = getattr(training.optimizer, "l2_within", None)
     if within is not None:
         names = tuple(_module_names(spec.model))
         yield from _known(within, "layer of the model", place, names, ("model",))
+
+
+def _bias_claims(
+    part: Any, place: Place, around: Place, known: tuple[str, ...]
+) -> Iterator[Claim]:
+    """Yields biases that no relation around them has, and relations that none names.
+
+    `known` are the relations of the `over` around, which stand at `around`.
+    """
+    if isinstance(part, OverSpec):
+        around, known = (*place, "relations"), tuple(part.relations)
+        used = {_meant(name, known) for name in _biases(part)}
+        for name in known:
+            if name not in used:
+                yield Claim(
+                    place=(*around, name),
+                    message="no `biases` of the layers have it. Use it or remove it.",
+                    rests_on=((*place, "layers"),),
+                )
+    for index, name in enumerate(getattr(part, "biases", ())):
+        here = (*place, "biases", index)
+        yield from _known(name, "relation of an `over` around it", here, known, around)
+    for at, layer in _inner_layers(part):
+        yield from _bias_claims(layer, (*place, *at), around, known)
+
+
+def _biases(part: Any) -> Iterator[str]:
+    """Yields the biases within an `over`, but for those of another one inside."""
+    yield from getattr(part, "biases", ())
+    for _, layer in _inner_layers(part):
+        if not isinstance(layer, OverSpec):
+            yield from _biases(layer)
+
+
+def _inner_layers(part: Any) -> Iterator[tuple[Place, Any]]:
+    """Yields the layers right within a part of a network, with their places in it."""
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, ProcessSpec):
+            for at, layer in _inner_layers(value):
+                yield (field.name, *at), layer
+        follows = getattr(field.default, "validation_alias", None) == PARTS
+        for index, layer in enumerate(value if isinstance(value, tuple) else ()):
+            name = _LAYER_NAMES.get(type(layer))
+            if name is not None:
+                here: Place = (index, name)
+                yield (here if follows else (field.name, *here)), layer
 
 
 def _module_names(spec: Any) -> Iterator[str]:
