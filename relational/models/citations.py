@@ -1,6 +1,7 @@
 """The one graph of a citation set, as the training loop reads it.
 
-Each batch is the whole graph; splits differ in the papers that are counted.
+Each batch is the whole graph but for its edges, which are the same in all; splits differ
+in the papers that are counted.
 
 Shapes: none of its own; see `graph_batches`.
 """
@@ -13,7 +14,7 @@ from typing import Any
 import jraph
 
 from relational import specs
-from relational.models.graph_batches import as_batch, labelled
+from relational.models.graph_batches import KnownEdges, as_batch, labelled
 from relational.models.graph_sets import check_split, digest
 from relational.models.positions import prepare
 from relational.training.tasks import Batch, Batches
@@ -63,7 +64,12 @@ class CitationData:
     def _batch(self, split: str) -> Batch:
         known = _citations(self.spec.name, self.data_source)
         labels = {"true": known.labels, "counted": getattr(known, split)}
-        return as_batch(labelled(self._prepared, nodes=labels))
+        return as_batch(labelled(self._prepared, nodes=labels), has_edges=False)
+
+    @functools.cached_property
+    def edges(self) -> KnownEdges:
+        """The edges of the graph, which no batch repeats."""
+        return KnownEdges.of(_citations(self.spec.name, self.data_source).graph)
 
     @functools.cached_property
     def _prepared(self) -> jraph.GraphsTuple:

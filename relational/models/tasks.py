@@ -19,7 +19,6 @@ import numpy as np
 
 from relational import specs
 from relational.models.citations import CitationData
-from relational.models.graph_batches import graph_of
 from relational.models.graph_data import GraphData
 from relational.models.graph_model import Inputs, Model, build_model
 from relational.models.graph_sets import Generated, MoleculeSet
@@ -30,7 +29,7 @@ from relational.models.graph_tasks import (
     NodeClasses,
     NodeVectors,
 )
-from relational.models.typical import typical_batch
+from relational.models.typical import typical_batch, typical_edges
 from relational.specs.data import DATA_SETS
 from relational.training.tasks import Batch, Batches, Outcome, Params
 
@@ -160,7 +159,8 @@ def from_spec(
         return NextToken(model), Chorales(data, batch_size, source)
     _check_given(spec)
     if isinstance(data, specs.PlanetoidSpec):
-        return GraphTask(model, NodeClasses()), CitationData(data, model, source)
+        citations = CitationData(data, model, source)
+        return GraphTask(model, NodeClasses(), citations.edges), citations
     # Batches of one step are stacked, and so must have one shape.
     buckets = {"num_buckets": 1} if spec.training.accumulate > 1 else {}
     if isinstance(data, specs.MoleculesSpec):
@@ -180,10 +180,11 @@ def _check_given(spec: specs.Spec) -> None:
     if isinstance(model, specs.EncodeProcessDecodeSpec):  # One step says all.
         process = dataclasses.replace(model.process, steps=1)
         model = dataclasses.replace(model, process=process)
-    task, batch = GraphTask(model, NodeClasses()), typical_batch(spec)
+    task = GraphTask(model, NodeClasses(), typical_edges(spec))
+    batch = typical_batch(spec)
 
     def last(key: jax.Array, batch: Batch) -> Any:
-        graph, network = graph_of(batch), task.network
+        graph, network = task.graph(batch), task.network
         params = network.init(key, graph)
         return network.apply(params, None, graph, is_training=False)[-1]
 

@@ -10,7 +10,7 @@ import jraph
 import numpy as np
 
 from relational import specs
-from relational.models.graph_batches import as_batch
+from relational.models.graph_batches import KnownEdges, as_batch
 from relational.models.graph_data import GraphData
 from relational.models.graph_sets import Generated, GeneratedSpec
 from relational.models.positions import asked_of, attribute, empty
@@ -41,7 +41,9 @@ def typical_batch(spec: specs.Spec) -> Batch:
             "counted": _array(known.num_nodes, dtype=np.bool_),
             **_given(model, known.num_nodes, known.num_nodes),
         }
-        return _shapes(_empty(nodes, None, None, known.num_nodes, 2 * known.num_edges))
+        num_edges = 2 * known.num_edges
+        graph = _empty(nodes, None, None, known.num_nodes, num_edges)
+        return _shapes(graph, has_edges=False)
     assert isinstance(data, specs.MoleculesSpec)
     sizes = molecules.SIZES[data.name]
     atoms, bonds = (
@@ -60,6 +62,34 @@ def typical_batch(spec: specs.Spec) -> Batch:
             atoms,
             bonds,
             num_graphs=size + 1,
+        )
+    )
+
+
+def typical_edges(spec: specs.Spec) -> KnownEdges | None:
+    """Returns edges that stand for those that the task of a spec knows, if it knows any.
+
+    There are as many as in the data, between nodes drawn at random, in both directions.
+    """
+    from relational.datasets import planetoid
+
+    if not isinstance(spec.data, specs.PlanetoidSpec):
+        return None
+    known = planetoid.SIZES[spec.data.name]
+    rng = np.random.default_rng(0)
+    shape = 2, known.num_edges
+    one, other = rng.integers(0, known.num_nodes, shape).astype(np.int32)
+    senders, receivers = np.concatenate([[one, other], [other, one]], axis=1)
+    order = np.lexsort((senders, receivers))
+    return KnownEdges.of(
+        jraph.GraphsTuple(
+            nodes=None,
+            edges=None,
+            globals=None,
+            senders=senders[order],
+            receivers=receivers[order],
+            n_node=np.array([known.num_nodes], np.int32),
+            n_edge=np.array([2 * known.num_edges], np.int32),
         )
     )
 
@@ -95,8 +125,8 @@ def _array(*shape: int, dtype: Any = np.float32) -> np.ndarray:
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
-def _shapes(graph: jraph.GraphsTuple) -> Batch:
-    return jax.tree.map(_shape, dict(as_batch(graph)))
+def _shapes(graph: jraph.GraphsTuple, *, has_edges: bool = True) -> Batch:
+    return jax.tree.map(_shape, dict(as_batch(graph, has_edges=has_edges)))
 
 
 def _shape(leaf: Any) -> Any:
