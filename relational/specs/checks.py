@@ -227,6 +227,14 @@ def _attribute_claims(model: "ModelSpec") -> Iterator[Claim]:
 
 def training_claims(training: "TrainingSpec") -> Iterator[Claim]:
     """Yields what is wrong within the training."""
+    if training.patience is not None and training.patience < training.evaluate_every:
+        yield Claim(
+            place=("training", "patience"),
+            message="must be `evaluate_every` or more, "
+            f"{training.evaluate_every}, since nothing is seen in between; got "
+            f"{training.patience}.",
+            rests_on=(("training", "evaluate_every"),),
+        )
     schedule = training.schedule
     if isinstance(schedule, WarmupCosineSpec):
         place: Place = ("training", "schedule", "warmup_cosine")

@@ -83,6 +83,7 @@ TRAININGS = st.builds(
     schedule=SCHEDULES,
     clip_norm=st.none() | _RATES,
     keep=st.integers(1, 9),
+    patience=st.none() | st.integers(500, 999),
 )
 POSITIONS = st.one_of(
     st.just(specs.NoPositionsSpec()),
