@@ -99,7 +99,7 @@ def test_the_error_of_a_roll_out_begins_at_zero_and_baselines_fall_behind(chains
         assert one["error"][0] == one["constant_velocity"][0] == 0
         # At rest for a tenth of a second: gravity alone moves a mass by 0.1 m.
         assert 0.05 < one["constant_velocity"][1] < 0.15
-        assert one["gravity_only"][50] > 10 > one["constant_velocity"][50]
+        assert one["free_fall"][50] > 10 > one["constant_velocity"][50]
         assert one["energy_error"][0] < 1e-3
 
 

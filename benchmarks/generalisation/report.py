@@ -74,7 +74,7 @@ def _springs(runs: Sequence[Line]) -> Iterable[str]:
             yield _row(cells)
 
 
-_BASELINES = ("constant_velocity", "gravity_only")
+_BASELINES = ("constant_velocity", "free_fall")
 
 
 def _costs(runs: Sequence[Line]) -> Iterable[str]:

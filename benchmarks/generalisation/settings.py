@@ -25,11 +25,19 @@ class Setting:
     rate: float = 1e-3
     decays: bool = False
     """Whether the rate is warmed up over 200 iterations and falls to 0 by a cosine."""
+    clip_norm: float | None = None
+    """The largest norm of a gradient, longer ones are shortened."""
     aggregator: rl.aggregators.Aggregator = rl.Sum()  # noqa: RUF009  # It is frozen.
     predicts_change: bool = False
     """Of springs: whether the change of a velocity is decoded, or the velocity."""
 
-    def schedule(self) -> optax.ScalarOrSchedule:
+    def optimizer(self) -> optax.GradientTransformation:
+        adam = optax.adam(self._schedule())
+        if self.clip_norm is None:
+            return adam
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adam)
+
+    def _schedule(self) -> optax.ScalarOrSchedule:
         if not self.decays:
             return self.rate
         warmup = min(200, self.iterations // 10)
@@ -52,7 +60,12 @@ SETTINGS: dict[str, dict[str, Setting]] = {
     "sorting": {
         "published": _PUZZLE,
         "tuned": dataclasses.replace(
-            _PUZZLE, iterations=2_000, aggregator=rl.Max(), **_TUNED
+            _PUZZLE,
+            iterations=3_000,
+            aggregator=rl.Max(),
+            rate=2e-3,
+            decays=True,
+            clip_norm=1.0,
         ),
     },
     "springs": {

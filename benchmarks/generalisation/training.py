@@ -62,7 +62,7 @@ class Trainer:
         self.setting = setting
         self.batches = batches
         self.loss = loss
-        self.optimizer = optax.adam(setting.schedule())
+        self.optimizer = setting.optimizer()
         self.model = hk.without_apply_rng(
             hk.transform(
                 lambda graph, steps=None: network(setting, outputs)(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -64,7 +64,10 @@ def evaluate(
     ]
     rows = [training.judged(task, each) for each in found]
     names = [each.split for each in found]
-    Console().print(_table(names, rows, loaded.position.step))
+    console = Console()
+    console.print(_table(names, rows, loaded.position.step))
+    if isinstance(spec.data, specs.SpringsSpec) and splits is None:
+        console.print(_roll_outs(task, loaded.params))
 
 
 def which(text: str) -> "Which":
@@ -92,4 +95,29 @@ def _table(
         table.add_column(name, justify="right")
     for split, row in zip(splits, rows, strict=True):
         table.add_row(split, *row.values(), str(step))
+    return table
+
+
+def _roll_outs(task: Any, params: Any) -> "rich.table.Table":
+    """Returns how far the model of springs drifts on its own, beside a baseline."""
+    from rich.table import Table
+
+    from relational.models.roll_outs import roll_outs
+
+    table = Table(
+        box=None,
+        pad_edge=False,
+        title="\nmean distance from the true positions, on its own for 50 steps from rest",
+        title_justify="left",
+        title_style="",
+    )
+    table.add_column("masses", style="bold")
+    steps = (1, 10, 25, 50)
+    headings = (*(f"step {step}" for step in steps), "mean of 50")
+    for name in (*headings, "constant velocity, mean"):
+        table.add_column(name, justify="right")
+    for size, found in roll_outs(task, params):
+        means = (found.error[1:].mean(), found.constant_velocity[1:].mean())
+        values = (*(found.error[step] for step in steps), *means)
+        table.add_row(f"{size}", *(f"{float(value):.3f} m" for value in values))
     return table

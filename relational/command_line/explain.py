@@ -17,6 +17,11 @@ if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wai
 _MOST = 2**17  # Nodes, or sequences: beyond, counting the edges takes minutes.
 _MOST_SECONDS = 86_400
 _SENTENCE = 32  # Tokens, where data have no window.
+_SIZED = {True: "padded to", False: "of"}
+_GIVEN = {
+    True: "those of the graphs, given with each batch",
+    False: "those of the one graph, known beforehand; here drawn at random in their place",
+}
 _PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -190,7 +195,7 @@ def _of_graphs(spec: "specs.Spec", batch: int | None, length: int | None) -> _As
     """Returns a pass over a typical batch of graphs."""
     from relational import models, specs
     from relational.models.graph_batches import graph_of
-    from relational.models.typical import typical_batch
+    from relational.models.typical import typical_batch, typical_edges
 
     if length is not None:
         raise ValueError(
@@ -200,20 +205,19 @@ def _of_graphs(spec: "specs.Spec", batch: int | None, length: int | None) -> _As
     if batch is not None:
         spec = specs.override(spec, [f"training.batch_size={batch}"])
     built: Any = models.build(spec.model)
-    arrays = typical_batch(spec)
-    num_nodes, num_edges = (
-        arrays[name].shape[1] for name in ("nodes.features", "senders")
-    )
+    arrays, known = typical_batch(spec), typical_edges(spec)
+    num_nodes = arrays["nodes.features"].shape[1]
+    num_edges = int((arrays["senders"] if known is None else known.graph.senders).size)
     size = spec.training.batch_size
     return _Asked(
         sizes={"batch": size, "nodes": num_nodes, "edges": num_edges},
-        words=f"{size:,} graph{'s' * (size > 1)}, padded to {num_nodes:,} nodes and "
-        f"{num_edges:,} edges",
-        edges={"edge": "those of the graphs, given with each batch"},
-        init=lambda arrays: built.init(_key(), graph_of(arrays)),
+        words=f"{size:,} graph{'s' * (size > 1)}, {_SIZED[known is None]} "
+        f"{num_nodes:,} nodes and {num_edges:,} edges",
+        edges={"edge": _GIVEN[known is None]},
+        init=lambda arrays: built.init(_key(), graph_of(arrays, known)),
         example=arrays,
         forward=lambda p, arrays: built.apply(
-            p, None, graph_of(arrays), is_training=False
+            p, None, graph_of(arrays, known), is_training=False
         ),
         inputs=arrays,
     )

@@ -38,6 +38,10 @@ from relational.datasets.planetoid import Citations as Citations
 from relational.datasets.planetoid import load_planetoid as load_planetoid
 from relational.datasets.shortest_path import ShortestPath as ShortestPath
 from relational.datasets.sorting import Sorting as Sorting
+from relational.datasets.spring_roll_outs import Drift as Drift
+from relational.datasets.spring_roll_outs import drift as drift
+from relational.datasets.spring_roll_outs import free_fall as free_fall
+from relational.datasets.spring_roll_outs import starts as starts
 from relational.datasets.springs import Springs as Springs
 from relational.datasets.subwords import Subwords as Subwords
 from relational.datasets.subwords import learn_subwords as learn_subwords

@@ -31,6 +31,29 @@ UNITS = {"esol": "log10(mol/L)", "freesolv": "kcal/mol"}
 """The sets by name, and the units of their targets: of the logarithm of the measured
 solubility in water, and of the measured free energy of hydration."""
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MoleculeSizes:
+    """What is known of a set before it is read, all molecules together."""
+
+    num_molecules: int
+    num_atoms: int
+    num_edges: int
+    """Two for each bond."""
+    most_atoms: int
+    """Of one molecule."""
+
+
+SIZES = {
+    "esol": MoleculeSizes(
+        num_molecules=1128, num_atoms=14991, num_edges=30856, most_atoms=55
+    ),
+    "freesolv": MoleculeSizes(
+        num_molecules=642, num_atoms=5600, num_edges=10770, most_atoms=24
+    ),
+}
+"""The sets by name."""
+
 ATOM_FEATURES: dict[str, tuple[int, ...]] = {
     "atomic_number": (6, 7, 8, 9, 15, 16, 17, 35, 53),
     "degree": (1, 2, 3, 4),

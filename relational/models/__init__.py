@@ -12,3 +12,4 @@ from relational.models.graph_model import Model as Model
 from relational.models.named import relation_of as relation_of
 from relational.models.named import topology_of as topology_of
 from relational.models.network import Network as Network
+from relational.models.positions import prepare as prepare

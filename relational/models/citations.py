@@ -1,6 +1,7 @@
 """The one graph of a citation set, as the training loop reads it.
 
-Each batch is the whole graph; splits differ in the papers that are counted.
+Each batch is the whole graph but for its edges, which are the same in all; splits differ
+in the papers that are counted.
 
 Shapes: none of its own; see `graph_batches`.
 """
@@ -10,9 +11,12 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+import jraph
+
 from relational import specs
-from relational.models.graph_batches import as_batch, labelled
+from relational.models.graph_batches import KnownEdges, as_batch, labelled
 from relational.models.graph_sets import check_split, digest
+from relational.models.positions import prepare
 from relational.training.tasks import Batch, Batches
 
 _FOR_EVER = 2**32  # Steps.
@@ -24,10 +28,12 @@ class CitationData:
 
     Attributes:
       spec: which set.
+      model: the network that the graph is prepared for.
       data_source: as for `datasets.load_planetoid`.
     """
 
     spec: specs.PlanetoidSpec
+    model: specs.NetworkSpec
     data_source: str | None = None
 
     @property
@@ -58,7 +64,17 @@ class CitationData:
     def _batch(self, split: str) -> Batch:
         known = _citations(self.spec.name, self.data_source)
         labels = {"true": known.labels, "counted": getattr(known, split)}
-        return as_batch(labelled(known.graph, nodes=labels))
+        return as_batch(labelled(self._prepared, nodes=labels), has_edges=False)
+
+    @functools.cached_property
+    def edges(self) -> KnownEdges:
+        """The edges of the graph, which no batch repeats."""
+        return KnownEdges.of(_citations(self.spec.name, self.data_source).graph)
+
+    @functools.cached_property
+    def _prepared(self) -> jraph.GraphsTuple:
+        known = _citations(self.spec.name, self.data_source)
+        return prepare(self.model, known.graph)
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,6 +19,7 @@ from relational import specs
 from relational._checks import shown
 from relational.models.graph_batches import labelled
 from relational.models.graph_data import Graphs
+from relational.models.positions import prepare
 
 HELD_OUT = {"validation": 2**32 - 1, "test": 2**32 - 2, "larger": 2**32 - 3}
 """Seeds of the splits that generated tasks are not trained on; `train` has the run's."""
@@ -47,14 +48,39 @@ class Mapped:
 
 
 @dataclasses.dataclass(frozen=True)
+class Remembered:
+    """What a function makes of the items of a short sequence, each made once.
+
+    >>> made = []
+    >>> items = Remembered([1, 2], lambda x: made.append(x) or 10 * x)
+    >>> items[1], items[1], made
+    (20, 20, [2])
+    """
+
+    items: Any
+    function: Callable[[Any], Any]
+    found: dict[int, Any] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        if index not in self.found:
+            self.found[index] = self.function(self.items[index])
+        return self.found[index]
+
+
+@dataclasses.dataclass(frozen=True)
 class Generated:
     """A generated task: every graph follows from the split's seed and its number.
 
     Attributes:
       spec: which task, and the sizes of its graphs.
+      model: the network that they are prepared for.
     """
 
     spec: GeneratedSpec
+    model: specs.NetworkSpec
 
     @property
     def fingerprint(self) -> str:
@@ -69,12 +95,18 @@ class Generated:
 
     def training(self, seed: int) -> Graphs:
         """Returns the graphs of a seed."""
-        return Mapped(self._source(seed, _MOST_GRAPHS), _labelled_pair)
+        return Mapped(self._source(seed, _MOST_GRAPHS), self._labelled)
 
     def held_out(self, split: str) -> Graphs:
         """Returns the graphs of a split."""
         check_split(split, tuple(HELD_OUT))
-        return Mapped(self._source(split, self.spec.held_out), _labelled_pair)
+        return Mapped(self._source(split, self.spec.held_out), self._labelled)
+
+    def _labelled(self, pair: Any) -> jraph.GraphsTuple:
+        spec = self.spec
+        sizes = spec.masses if isinstance(spec, specs.SpringsSpec) else spec.nodes
+        most = max(*sizes, *spec.larger)
+        return prepare(self.model, _labelled_pair(pair), most_nodes=most)
 
     def _source(self, split: str | int, count: int) -> Any:
         from relational import datasets
@@ -100,10 +132,12 @@ class MoleculeSet:
 
     Attributes:
       spec: which set, and the split.
+      model: the network that they are prepared for.
       data_source: as for `datasets.load_molecules`.
     """
 
     spec: specs.MoleculesSpec
+    model: specs.NetworkSpec
     data_source: str | None = None
 
     @property
@@ -137,27 +171,16 @@ class MoleculeSet:
         check_split(split, ("train", "validation", "test"))
         known = _molecules(self.spec.name, self.data_source)
 
+        most = max(len(graph.nodes) for graph in known.graphs)
+
         def one(index: int) -> jraph.GraphsTuple:
             graph = known.graphs[index]._replace(globals=np.zeros([1, 1], np.float32))
-            graph = graph._replace(nodes=self._features(graph))
             true = self._scale.normalised(known.targets[index])
             true = np.asarray(true, np.float32).reshape(1, 1)
-            return labelled(graph, globals={"true": true})
+            named = labelled(graph, globals={"true": true})
+            return prepare(self.model, named, most_nodes=most)
 
-        return Mapped(getattr(self._split, split).tolist(), one)
-
-    def _features(self, graph: jraph.GraphsTuple) -> np.ndarray:
-        from relational import blocks
-
-        if not self.spec.random_walk:
-            return graph.nodes
-        walks = blocks.random_walk_positions(
-            graph.senders,
-            graph.receivers,
-            len(graph.nodes),
-            width=self.spec.random_walk,
-        )
-        return np.concatenate([graph.nodes, walks], axis=1)
+        return Remembered(getattr(self._split, split).tolist(), one)
 
     @property
     def _split(self) -> Any:

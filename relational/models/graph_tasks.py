@@ -19,7 +19,7 @@ import jraph
 
 from relational import graph_tuples, specs
 from relational.models.building import build
-from relational.models.graph_batches import graph_of, label_of
+from relational.models.graph_batches import KnownEdges, graph_of, label_of
 from relational.models.network import Network
 from relational.training.evaluation import Evaluation
 from relational.training.tasks import Batch, Measure, Outcome, Params, Words
@@ -46,10 +46,12 @@ class GraphTask:
     Attributes:
       spec: the network.
       aim: what is asked of it.
+      edges: those of all batches, if these bring none.
     """
 
     spec: specs.NetworkSpec
     aim: Aim
+    edges: KnownEdges | None = None
 
     @property
     def network(self) -> Network:
@@ -63,14 +65,22 @@ class GraphTask:
 
     def init(self, key: jax.Array, batch: Batch) -> Params:
         """Returns float32 parameters for graphs like these."""
-        return jax.jit(self.network.init)(key, graph_of(batch))
+
+        def init(key: jax.Array, batch: Batch) -> Params:
+            return self.network.init(key, self.graph(batch))
+
+        return jax.jit(init)(key, dict(batch))
+
+    def graph(self, batch: Batch) -> jraph.GraphsTuple:
+        """Returns the graph tuple of a batch, as the network reads it."""
+        return graph_of(batch, self.edges)
 
     def outcome(
         self, params: Params, key: jax.Array, batch: Batch, *, is_training: bool
     ) -> Outcome:
         """Returns the loss of each graph, or node: the mean over steps in training."""
         outputs = self.network.apply(
-            params, key, graph_of(batch), is_training=is_training
+            params, key, self.graph(batch), is_training=is_training
         )
         outputs = tuple(_in_float32(graph) for graph in outputs)
         *_, last = found = [

@@ -16,6 +16,7 @@ import jraph
 import relational as rl
 from relational import blocks, specs
 from relational.blocks import parts
+from relational.graphs import NODE
 from relational.models.layers import Stack
 
 
@@ -51,6 +52,8 @@ class Network:
 def build_network(spec: specs.NetworkSpec) -> Network:
     """Returns the graph network of a spec.
 
+    Layers that ask for positions of nodes read graphs that `prepare` has returned.
+
     Raises:
       LayerError: when it is called, if a layer needs what the graph does not have.
     """
@@ -62,11 +65,16 @@ def build_network(spec: specs.NetworkSpec) -> Network:
         if isinstance(spec, specs.StackSpec):
             place = ("model", "layers")
             stack = Stack(spec.layers, place, is_training=is_training, name="layers")
-            return (back(stack(whole)),)
-        return tuple(back(each) for each in _steps(spec, whole, is_training))
+            return (back(_bare(stack(whole))),)
+        return tuple(back(_bare(each)) for each in _steps(spec, whole, is_training))
 
     transformed = hk.transform(call)
     return Network(init=transformed.init, apply=transformed.apply)
+
+
+def _bare(graph: rl.Graph) -> rl.Graph:
+    """Returns the graph with features alone, without what came along with nodes."""
+    return dataclasses.replace(graph, nodes={NODE: graph.features(NODE)})
 
 
 def _steps(

@@ -20,7 +20,6 @@ import numpy as np
 
 from relational import specs
 from relational.models.citations import CitationData
-from relational.models.graph_batches import graph_of
 from relational.models.graph_data import GraphData
 from relational.models.graph_model import Model, known_model
 from relational.models.graph_sets import Generated, MoleculeSet
@@ -36,7 +35,7 @@ from relational.models.surprise import surprise
 from relational.models.text_data import ParallelData, kept_vocabulary
 from relational.models.token_graph import Inputs
 from relational.models.translation import Translation, ends_of
-from relational.models.typical import typical_batch
+from relational.models.typical import typical_batch, typical_edges
 from relational.specs.data import DATA_SETS
 from relational.training.tasks import Batch, Batches, Outcome, Params
 
@@ -178,16 +177,18 @@ def from_spec(
     assert not isinstance(data, specs.TextSpec | specs.PlainTextSpec)
     _check_given(spec)
     if isinstance(data, specs.PlanetoidSpec):
-        return GraphTask(model, NodeClasses()), CitationData(data, source)
+        citations = CitationData(data, model, source)
+        return GraphTask(model, NodeClasses(), citations.edges), citations
     # Batches of one step are stacked, and so must have one shape.
     buckets = {"num_buckets": 1} if spec.training.accumulate > 1 else {}
     if isinstance(data, specs.MoleculesSpec):
-        known = MoleculeSet(data, source)
+        known = MoleculeSet(data, model, source)
         aim = GraphNumber(std=known.std, unit=known.unit)
         return GraphTask(model, aim), GraphData(known, batch_size, **buckets)
     assert not isinstance(data, specs.ChoralesSpec)
     answers = NodeVectors("m/s") if isinstance(data, specs.SpringsSpec) else Answers()
-    return GraphTask(model, answers), GraphData(Generated(data), batch_size, **buckets)
+    graphs = GraphData(Generated(data, model), batch_size, **buckets)
+    return GraphTask(model, answers), graphs
 
 
 def _check_given(spec: specs.Spec) -> None:
@@ -197,10 +198,11 @@ def _check_given(spec: specs.Spec) -> None:
     if isinstance(model, specs.EncodeProcessDecodeSpec):  # One step says all.
         process = dataclasses.replace(model.process, steps=1)
         model = dataclasses.replace(model, process=process)
-    task, batch = GraphTask(model, NodeClasses()), typical_batch(spec)
+    task = GraphTask(model, NodeClasses(), typical_edges(spec))
+    batch = typical_batch(spec)
 
     def last(key: jax.Array, batch: Batch) -> Any:
-        graph, network = graph_of(batch), task.network
+        graph, network = task.graph(batch), task.network
         params = network.init(key, graph)
         return network.apply(params, None, graph, is_training=False)[-1]
 

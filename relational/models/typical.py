@@ -10,13 +10,11 @@ import jraph
 import numpy as np
 
 from relational import specs
-from relational.models.graph_batches import as_batch
+from relational.models.graph_batches import KnownEdges, as_batch
 from relational.models.graph_data import GraphData
 from relational.models.graph_sets import Generated, GeneratedSpec
+from relational.models.positions import asked_of, attribute, empty
 from relational.training.tasks import Batch
-
-_MEAN_SIZES = {"esol": (13.3, 27.4), "freesolv": (8.7, 16.8)}
-"""Atoms and directed bonds of a mean molecule."""
 
 
 def typical_batch(spec: specs.Spec) -> Batch:
@@ -30,9 +28,10 @@ def typical_batch(spec: specs.Spec) -> Batch:
     """
     from relational.datasets import molecules, planetoid
 
-    data, size = spec.data, spec.training.batch_size
+    data, model, size = spec.data, spec.model, spec.training.batch_size
+    assert not isinstance(model, specs.ModelSpec)
     if isinstance(data, GeneratedSpec):
-        batches = GraphData(Generated(data), size).evaluation("test")
+        batches = GraphData(Generated(data, model), size).evaluation("test")
         return jax.tree.map(_shape, dict(next(iter(batches))))
     if isinstance(data, specs.PlanetoidSpec):
         known = planetoid.SIZES[data.name]
@@ -40,14 +39,24 @@ def typical_batch(spec: specs.Spec) -> Batch:
             "features": _array(known.num_nodes, known.num_words),
             "true": _array(known.num_nodes, dtype=np.int32),
             "counted": _array(known.num_nodes, dtype=np.bool_),
+            **_given(model, known.num_nodes, known.num_nodes),
         }
-        return _shapes(_empty(nodes, None, None, known.num_nodes, 2 * known.num_edges))
+        num_edges = 2 * known.num_edges
+        graph = _empty(nodes, None, None, known.num_nodes, num_edges)
+        return _shapes(graph, has_edges=False)
     assert isinstance(data, specs.MoleculesSpec)
-    atoms, bonds = (round(size * mean) for mean in _MEAN_SIZES[data.name])
-    width = sum(map(len, molecules.ATOM_FEATURES.values())) + data.random_walk
+    sizes = molecules.SIZES[data.name]
+    atoms, bonds = (
+        round(size * count / sizes.num_molecules)
+        for count in (sizes.num_atoms, sizes.num_edges)
+    )
+    width = sum(map(len, molecules.ATOM_FEATURES.values()))
     return _shapes(
         _empty(
-            {"features": _array(atoms, width)},
+            {
+                "features": _array(atoms, width),
+                **_given(model, atoms, sizes.most_atoms),
+            },
             {"features": _array(bonds, len(molecules.BOND_TYPES))},
             {"features": _array(size + 1, 1), "true": _array(size + 1, 1)},
             atoms,
@@ -55,6 +64,41 @@ def typical_batch(spec: specs.Spec) -> Batch:
             num_graphs=size + 1,
         )
     )
+
+
+def typical_edges(spec: specs.Spec) -> KnownEdges | None:
+    """Returns edges that stand for those that the task of a spec knows, if it knows any.
+
+    There are as many as in the data, between nodes drawn at random, in both directions.
+    """
+    from relational.datasets import planetoid
+
+    if not isinstance(spec.data, specs.PlanetoidSpec):
+        return None
+    known = planetoid.SIZES[spec.data.name]
+    rng = np.random.default_rng(0)
+    shape = 2, known.num_edges
+    one, other = rng.integers(0, known.num_nodes, shape).astype(np.int32)
+    senders, receivers = np.concatenate([[one, other], [other, one]], axis=1)
+    order = np.lexsort((senders, receivers))
+    return KnownEdges.of(
+        jraph.GraphsTuple(
+            nodes=None,
+            edges=None,
+            globals=None,
+            senders=senders[order],
+            receivers=receivers[order],
+            n_node=np.array([known.num_nodes], np.int32),
+            n_edge=np.array([2 * known.num_edges], np.int32),
+        )
+    )
+
+
+def _given(model: specs.NetworkSpec, num_nodes: int, most: int) -> dict[str, Any]:
+    """Returns what `prepare` adds to the nodes."""
+    return {
+        attribute(asked): empty(asked, num_nodes, most) for asked in asked_of(model)
+    }
 
 
 def _empty(
@@ -81,8 +125,8 @@ def _array(*shape: int, dtype: Any = np.float32) -> np.ndarray:
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
-def _shapes(graph: jraph.GraphsTuple) -> Batch:
-    return jax.tree.map(_shape, dict(as_batch(graph)))
+def _shapes(graph: jraph.GraphsTuple, *, has_edges: bool = True) -> Batch:
+    return jax.tree.map(_shape, dict(as_batch(graph, has_edges=has_edges)))
 
 
 def _shape(leaf: Any) -> Any:

@@ -39,15 +39,28 @@ from relational.specs.graph_data import PlanetoidSpec as PlanetoidSpec
 from relational.specs.graph_data import ShortestPathSpec as ShortestPathSpec
 from relational.specs.graph_data import SortingSpec as SortingSpec
 from relational.specs.graph_data import SpringsSpec as SpringsSpec
+from relational.specs.graph_positions import DegreesSpec as DegreesSpec
+from relational.specs.graph_positions import EdgeTypesSpec as EdgeTypesSpec
+from relational.specs.graph_positions import GraphRelationSpec as GraphRelationSpec
+from relational.specs.graph_positions import HopsSpec as HopsSpec
+from relational.specs.graph_positions import (
+    LaplacianPositionsSpec as LaplacianPositionsSpec,
+)
+from relational.specs.graph_positions import (
+    RandomWalkPositionsSpec as RandomWalkPositionsSpec,
+)
 from relational.specs.layers import ActivationSpec as ActivationSpec
 from relational.specs.layers import DropoutSpec as DropoutSpec
+from relational.specs.layers import GraphNodesSpec as GraphNodesSpec
 from relational.specs.layers import LayerNormSpec as LayerNormSpec
 from relational.specs.layers import LayerSpec as LayerSpec
 from relational.specs.layers import LinearSpec as LinearSpec
 from relational.specs.layers import OverSpec as OverSpec
+from relational.specs.layers import PerEdgeSetSpec as PerEdgeSetSpec
 from relational.specs.layers import PoolSpec as PoolSpec
 from relational.specs.layers import RepeatSpec as RepeatSpec
 from relational.specs.layers import ResidualSpec as ResidualSpec
+from relational.specs.layers import VirtualNodeSpec as VirtualNodeSpec
 from relational.specs.model import AttentionSpec as AttentionSpec
 from relational.specs.model import AttentionsSpec as AttentionsSpec
 from relational.specs.model import BlockSpec as BlockSpec

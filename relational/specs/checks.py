@@ -14,8 +14,13 @@ from pydantic import ValidationInfo
 
 from relational.specs.data import ChoralesSpec
 from relational.specs.graph_data import PlanetoidSpec
-from relational.specs.layers import LAYERS, module_name
-from relational.specs.network import EncodeProcessDecodeSpec, StackSpec
+from relational.specs.kinds import PARTS
+from relational.specs.layers import LAYERS, OverSpec, module_name
+from relational.specs.network import (
+    EncodeProcessDecodeSpec,
+    ProcessSpec,
+    StackSpec,
+)
 from relational.specs.positions import SinusoidSpec
 from relational.specs.problems import (
     Place,
@@ -66,6 +71,7 @@ _TEXTS = {
     TFDSTextSpec: "tfds_text",
     PlainTextSpec: "plain_text",
 }
+_LAYER_NAMES = {kind: name for name, kind in LAYERS.items()}
 
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
@@ -158,6 +164,7 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
             f"{training.label_smoothing:g}.",
             rests_on=(("model",),),
         )
+    yield from _bias_claims(spec.model, ("model",), ("model",), ())
     within = getattr(training.optimizer, "l2_within", None)
     if within is not None:
         names = tuple(_module_names(spec.model))
@@ -200,6 +207,53 @@ def _text_claims(spec: "Spec") -> Iterator[Claim]:
                 )
 
 
+def _bias_claims(
+    part: Any, place: Place, around: Place, known: tuple[str, ...]
+) -> Iterator[Claim]:
+    """Yields biases that no relation around them has, and relations that none names.
+
+    `known` are the relations of the `over` around, which stand at `around`.
+    """
+    if isinstance(part, OverSpec):
+        around, known = (*place, "relations"), tuple(part.relations)
+        used = {_meant(name, known) for name in _biases(part)}
+        for name in known:
+            if name not in used:
+                yield Claim(
+                    place=(*around, name),
+                    message="no `biases` of the layers have it. Use it or remove it.",
+                    rests_on=((*place, "layers"),),
+                )
+    for index, name in enumerate(getattr(part, "biases", ())):
+        here = (*place, "biases", index)
+        yield from _known(name, "relation of an `over` around it", here, known, around)
+    for at, layer in _inner_layers(part):
+        yield from _bias_claims(layer, (*place, *at), around, known)
+
+
+def _biases(part: Any) -> Iterator[str]:
+    """Yields the biases within an `over`, but for those of another one inside."""
+    yield from getattr(part, "biases", ())
+    for _, layer in _inner_layers(part):
+        if not isinstance(layer, OverSpec):
+            yield from _biases(layer)
+
+
+def _inner_layers(part: Any) -> Iterator[tuple[Place, Any]]:
+    """Yields the layers right within a part of a network, with their places in it."""
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, ProcessSpec):
+            for at, layer in _inner_layers(value):
+                yield (field.name, *at), layer
+        follows = getattr(field.default, "validation_alias", None) == PARTS
+        for index, layer in enumerate(value if isinstance(value, tuple) else ()):
+            name = _LAYER_NAMES.get(type(layer))
+            if name is not None:
+                here: Place = (index, name)
+                yield (here if follows else (field.name, *here)), layer
+
+
 def _module_names(spec: Any) -> Iterator[str]:
     """Yields the names of all layers within a part of a model, each once at a place."""
     for field in dataclasses.fields(spec):
@@ -237,6 +291,14 @@ def _attribute_claims(model: "ModelSpec") -> Iterator[Claim]:
 
 def training_claims(training: "TrainingSpec") -> Iterator[Claim]:
     """Yields what is wrong within the training."""
+    if training.patience is not None and training.patience < training.evaluate_every:
+        yield Claim(
+            place=("training", "patience"),
+            message="must be `evaluate_every` or more, "
+            f"{training.evaluate_every}, since nothing is seen in between; got "
+            f"{training.patience}.",
+            rests_on=(("training", "evaluate_every"),),
+        )
     schedule = training.schedule
     if isinstance(schedule, WarmupCosineSpec):
         place: Place = ("training", "schedule", "warmup_cosine")

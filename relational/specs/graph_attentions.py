@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from relational.specs.fields import CONFIG, Count, Flag, Probability
+from relational.specs.fields import CONFIG, Count, Flag, Name, Probability
 from relational.specs.updates import MLPSpec
 
 
@@ -36,6 +36,9 @@ class EdgeAttentionSpec:
     """Number of channels of a head."""
     reads_edges: Flag = True
     """Whether the features of edges are read."""
+    biases: tuple[Name, ...] = ()
+    """Relations of the `over` around it that bias the score, a number a label and head
+    (Ying et al. 2021, equation 6)."""
     dropout: Probability = 0.0
     """Dropout on the attention weights."""
 
@@ -50,6 +53,9 @@ class GraphTransformerSpec:
     """Number of channels between the two dense layers."""
     reads_edges: Flag = False
     """Whether attention reads the features of edges."""
+    biases: tuple[Name, ...] = ()
+    """Relations of the `over` around it that bias the score, a number a label and head
+    (Ying et al. 2021, equation 6)."""
     order: Literal["pre", "post"] = "pre"
     """Layer normalisation before each part, or after the residual sum."""
     activation: Literal["relu", "gelu", "silu"] = "gelu"

@@ -86,5 +86,3 @@ class MoleculesSpec:
     """Solubility in water, or free energy of hydration."""
     split: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
     """The seed of the random split: 80 % to train, 10 % to validate, 10 % to test."""
-    random_walk: Annotated[int, Field(strict=True, ge=0, le=64)] = 0
-    """Features added to each atom: how likely a walk is back after 1, 2, ... steps."""

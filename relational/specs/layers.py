@@ -1,7 +1,8 @@
 """Layers as data: all that takes a graph and gives one, under its name in files.
 
-Blocks of the family (`graph_blocks`, `graph_convolutions`, `graph_attentions`), and what
-stands between them: dropout, activations, norms, read-outs, and layers of layers.
+Blocks of the family (`graph_blocks`, `graph_convolutions`, `graph_attentions`), what nodes
+know of their place (`graph_positions`), and what stands between: dropout, activations,
+norms, read-outs, and layers of layers.
 """
 
 from typing import Annotated, Literal, TypeAlias, Union
@@ -9,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias, Union
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from relational.specs.fields import CONFIG, Count, Probability
+from relational.specs.fields import CONFIG, Count, FrozenDict, Named, Probability
 from relational.specs.graph_attentions import (
     EdgeAttentionSpec,
     GraphAttentionSpec,
@@ -34,9 +35,15 @@ from relational.specs.graph_convolutions import (
     PrincipalAggregationSpec,
     RelationalConvolutionSpec,
 )
+from relational.specs.graph_positions import (
+    DegreesSpec,
+    GraphRelationSpec,
+    LaplacianPositionsSpec,
+    RandomWalkPositionsSpec,
+)
 from relational.specs.kinds import PARTS, Kinds, describe_as_value
 from relational.specs.topology import TopologySpec
-from relational.specs.updates import Activation, AggregatorName
+from relational.specs.updates import Activation, AggregatorName, MLPSpec
 
 _VALUE = CONFIG | ConfigDict(json_schema_extra=describe_as_value)
 
@@ -121,8 +128,73 @@ class OverSpec:
 
     topology: TopologySpec
     """Who may hear whom, within each graph."""
+    relations: Named[GraphRelationSpec] = Field(default_factory=FrozenDict)
+    """Labels of the pairs of nodes, which `biases` of the layers name."""
     layers: "Annotated[tuple[LayerSpec, ...], Field(min_length=1)]"
     """The layers, which read no edges."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_VALUE)
+class VirtualNodeSpec:
+    """Layers on graphs with a node more, which begins as a learned vector.
+
+    It has no edges: rules, as in `over`, reach it. What it becomes are the globals
+    (Ying et al. 2021, section 3.2).
+    """
+
+    layers: "Annotated[tuple[LayerSpec, ...], Field(min_length=1)]" = Field(
+        validation_alias=PARTS
+    )
+    """The layers, which keep the nodes where they are."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_VALUE)
+class GraphNodesSpec:
+    """Layers on two node sets: `node`, and `graph`, in which each graph is a node.
+
+    Beside the edges there are those from nodes to their graph and back, so that pooling
+    and updates of globals are blocks over an edge set; see `per_edge_set`.
+    """
+
+    layers: "Annotated[tuple[LayerSpec, ...], Field(min_length=1)]" = Field(
+        validation_alias=PARTS
+    )
+    """The layers; what `graph` becomes are the globals."""
+
+
+_SOME = CONFIG | ConfigDict(
+    json_schema_extra={"examples": [{"edge": ["gated_graph_network"]}]}
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=_SOME)
+class PerEdgeSetSpec:
+    """Layers for each edge set, combined for each node set
+    (Schlichtkrull et al. 2018, with a matrix an edge set).
+
+    All see the graph as it came. It stands within `graph_nodes`, where there are several
+    edge sets.
+    """
+
+    edge: "tuple[LayerSpec, ...]" = ()
+    """From node to node, over the edges of the graph, or the rule of `over`."""
+    node_to_graph: "tuple[LayerSpec, ...]" = ()
+    """From the nodes to their graph."""
+    graph_to_node: "tuple[LayerSpec, ...]" = ()
+    """From the graph to its nodes."""
+    combine: Literal["sum", "mean", "concatenate"] = "sum"
+    """How what comes over several edge sets is combined."""
+    update_node: MLPSpec | None = None
+    """Of a node, from what it heard and itself; nothing means what it heard."""
+    update_graph: MLPSpec | None = None
+    """Of a graph, from what it heard and itself."""
+
+    def __post_init__(self) -> None:
+        if not (self.edge or self.node_to_graph or self.graph_to_node):
+            raise ValueError(
+                "must have `edge`, `node_to_graph` or `graph_to_node`; got none of them. "
+                "Give one, or remove the layer."
+            )
 
 
 LAYERS: dict[str, type] = {
@@ -144,6 +216,9 @@ LAYERS: dict[str, type] = {
     "graph_transformer": GraphTransformerSpec,
     "non_local": NonLocalSpec,
     "vain": VAINSpec,
+    "laplacian_positions": LaplacianPositionsSpec,
+    "random_walk_positions": RandomWalkPositionsSpec,
+    "degrees": DegreesSpec,
     "dropout": DropoutSpec,
     "activation": ActivationSpec,
     "layer_norm": LayerNormSpec,
@@ -152,6 +227,9 @@ LAYERS: dict[str, type] = {
     "residual": ResidualSpec,
     "repeat": RepeatSpec,
     "over": OverSpec,
+    "virtual_node": VirtualNodeSpec,
+    "graph_nodes": GraphNodesSpec,
+    "per_edge_set": PerEdgeSetSpec,
 }
 """The names of layers in files."""
 
@@ -177,6 +255,9 @@ LayerSpec: TypeAlias = Annotated[
         GraphTransformerSpec,
         NonLocalSpec,
         VAINSpec,
+        LaplacianPositionsSpec,
+        RandomWalkPositionsSpec,
+        DegreesSpec,
         DropoutSpec,
         ActivationSpec,
         LayerNormSpec,
@@ -185,6 +266,9 @@ LayerSpec: TypeAlias = Annotated[
         ResidualSpec,
         RepeatSpec,
         OverSpec,
+        VirtualNodeSpec,
+        GraphNodesSpec,
+        PerEdgeSetSpec,
     ],
     Kinds(LAYERS),
 ]

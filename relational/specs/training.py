@@ -105,6 +105,9 @@ class TrainingSpec:
     """Steps from one line of metrics to the next."""
     evaluate_every: Count = 500
     """Steps from one evaluation on the validation pieces to the next."""
+    patience: Count | None = None
+    """Steps after which the training ends if neither the validation loss nor a measure,
+    such as accuracy, was as good as ever in them; nothing means never."""
     checkpoint_every: Count = 500
     """Steps from one checkpoint to the next."""
     keep: Count = 3

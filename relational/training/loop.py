@@ -160,7 +160,7 @@ def train(
             progress.say(line)
         session.run()
         _draw(run, baselines or {})
-        progress.say(_farewell(run, session.position, words))
+        progress.say(_farewell(run, training, session.position, words))
         if session.num_shapes > 1:  # One is a matter of course.
             progress.say(
                 f"Batches had {session.num_shapes} shapes, for each of which a step "
@@ -259,8 +259,12 @@ def _greeting(run: Run, training: TrainingSpec, start: _Start) -> tuple[str, ...
     return *start.notes, f"{line}: {training.steps} steps, {size:,} parameters."
 
 
-def _farewell(run: Run, position: Position, words: Words) -> str:
+def _farewell(
+    run: Run, training: TrainingSpec, position: Position, words: Words
+) -> str:
     line = f"Complete: {position.step} steps in `{run.folder}`"
+    if position.step < training.steps:
+        line += f", the last {training.patience} of which made nothing as good"
     if position.best_loss is None:
         return f"{line}."
     best = f"{position.best_loss:.4f} {words.loss} at step {position.best_step}"

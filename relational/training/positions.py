@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +38,12 @@ class Position:
     best_loss: float | None
     """Its validation loss."""
 
+    best_measures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """The highest that each measure has been, in any evaluation."""
+
+    improved_step: int = 0
+    """Step of the last evaluation in which the loss or a measure was as good as ever."""
+
     def as_json(self) -> dict[str, Any]:
         """Returns the position as values that JSON can hold."""
         fields = dataclasses.asdict(self)
@@ -55,6 +62,8 @@ class Position:
             evaluated_step=fields["evaluated_step"],
             best_step=fields["best_step"],
             best_loss=fields["best_loss"],
+            best_measures=fields.get("best_measures", {}),
+            improved_step=fields.get("improved_step", 0),
         )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from relational.specs import TrainingSpec
 from relational.training.checkpoints import Checkpoints
-from relational.training.evaluation import evaluate_batches
+from relational.training.evaluation import Evaluation, evaluate_batches
 from relational.training.failures import Interrupted
 from relational.training.metrics import (
     MetricsFile,
@@ -80,14 +80,17 @@ class Session:
         """
         try:
             self._catch_up()
-            while self._step < self.training.steps:
+            while not self._is_complete():
                 self._take_step()
                 if self._is_due(self.training.log_every):
                     self._log()
                 is_best = (
                     self._is_due(self.training.evaluate_every) and self._evaluate()
                 )
-                if is_best or self._is_due(self.training.checkpoint_every):
+                is_last = self._is_complete()
+                if is_last and self._totals:  # Out of patience between two rows.
+                    self._log()
+                if is_last or is_best or self._is_due(self.training.checkpoint_every):
                     self._save()
                 self._heed()
             self.checkpoints.wait()
@@ -101,6 +104,15 @@ class Session:
             self._evaluate()
             if self._step == self.training.steps:  # No later checkpoint will say it.
                 self._save()
+
+    def _is_complete(self) -> bool:
+        """Says whether all steps are taken, or patience is at its end."""
+        if self._step >= self.training.steps:
+            return True
+        patience, evaluated = self.training.patience, self.position.evaluated_step
+        if patience is None or evaluated is None:
+            return False
+        return evaluated - self.position.improved_step >= patience
 
     def _heed(self) -> None:
         if self.request.signal_number is not None:
@@ -171,6 +183,7 @@ class Session:
         self.events.write(self._step, _scalars(row))
         best = self.position.best_loss
         is_best = self._step > 0 and (best is None or found.loss < best)
+        self._note_improvement(found)
         self.position = dataclasses.replace(
             self.position, validation=found, evaluated_step=self._step
         )
@@ -180,6 +193,22 @@ class Session:
             )
         self.progress.evaluated(self._step, found, is_best=is_best)
         return is_best
+
+    def _note_improvement(self, found: Evaluation) -> None:
+        """Keeps when all was last as good as ever, for `patience`."""
+        if not self._step:  # What was not trained cannot be as good.
+            return
+        best, before = self.position.best_loss, self.position.best_measures
+        is_good = best is None or found.loss <= best
+        highest = dict(before)
+        for name, value in found.measures.items():
+            is_good = is_good or value >= before.get(name, -math.inf)
+            highest[name] = max(value, before.get(name, value))
+        self.position = dataclasses.replace(
+            self.position,
+            best_measures=highest,
+            improved_step=self._step if is_good else self.position.improved_step,
+        )
 
     def _evaluation(self) -> Iterator[Batch]:
         for batch in self.data.evaluation(SPLIT):

@@ -142,6 +142,7 @@ def essentials(training: TrainingSpec) -> TrainingSpec:
         evaluate_every=1,
         checkpoint_every=1,
         keep=1,
+        patience=None,
     )
 
 

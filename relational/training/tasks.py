@@ -61,7 +61,8 @@ class Outcome:
     """Terms added to the objective, each a mean over the counted tokens."""
 
     measures: Mapping[str, Measure] = dataclasses.field(default_factory=dict)
-    """What else an evaluation is told, by name; it changes no training."""
+    """What else an evaluation is told, by name, of each the more the better; of a training
+    it can change when `patience` ends."""
 
 
 class Task(Protocol):

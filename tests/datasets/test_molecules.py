@@ -98,6 +98,10 @@ def test_the_sets_have_their_known_sizes(molecules_folder, cache, name):
     assert len(found.graphs) == len(found.targets) == num_molecules
     assert sum(len(graph.nodes) for graph in found.graphs) == num_atoms
     assert sum(len(graph.senders) for graph in found.graphs) == 2 * num_bonds
+    sizes = molecules.SIZES[name]
+    assert (sizes.num_molecules, sizes.num_atoms) == (num_molecules, num_atoms)
+    assert sizes.num_edges == 2 * num_bonds
+    assert sizes.most_atoms == max(len(graph.nodes) for graph in found.graphs)
     assert found.targets.mean() == pytest.approx(mean, abs=1e-3)
     assert found.targets.std() == pytest.approx(std, abs=1e-3)
     for graph in found.graphs:

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import relational as rl
 from relational import datasets, graph_tuples, specs, training
-from relational.models import citations, graph_sets, tasks
+from relational.models import citations, graph_batches, graph_sets, tasks
 from relational.models.graph_batches import graph_of, label_of
 from relational.models.typical import typical_batch
 from relational.training.steps import initial_state, update
@@ -176,12 +177,61 @@ def test_papers_that_do_not_count_change_nothing(made):
     (batch,) = data.evaluation("validation")
     params = task.init(jax.random.key(0), batch)
     found = task.outcome(params, jax.random.key(0), batch, is_training=False)
-    (graph,) = task.network.apply(params, None, graph_of(batch), is_training=False)
+    (graph,) = task.network.apply(params, None, task.graph(batch), is_training=False)
     logits = jax.nn.log_softmax(graph.nodes)
     wanted = [-float(logits[i, label]) for i, label in ((2, 0), (3, 0), (4, 1), (5, 1))]
     np.testing.assert_allclose(found.loss[0, 2:6], wanted, rtol=1e-5)
     assert float(found.weight.sum()) == 4
     assert float(jnp.abs(found.loss).sum()) == pytest.approx(sum(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cora_gcn", "cora_gat"])
+def test_edges_that_are_known_change_no_loss_and_allow_more_lowerings(made, name):
+    task, data = tasks.from_spec(specs.load(name))
+    (batch,) = data.evaluation("validation")
+    assert not {"senders", "n_node"} & set(batch)
+    traced = tasks.GraphTask(task.spec, task.aim)
+    edges = {key: getattr(task.edges.graph, key)[None] for key in graph_batches._EDGES}
+    params = task.init(jax.random.key(0), batch)
+
+    def loss(task, batch):
+        def total(params, batch):
+            key = jax.random.key(1)
+            found = task.outcome(params, key, batch, is_training=True)
+            return found.loss.sum()
+
+        return jax.jit(jax.value_and_grad(total))(params, dict(batch))
+
+    (found, gradient), (wanted, other) = loss(task, batch), loss(traced, batch | edges)
+    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+    for one, two in zip(jax.tree.leaves(gradient), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+    def refusals(task, batch):
+        def total(params, batch):
+            key = jax.random.key(1)
+            return task.outcome(params, key, batch, is_training=False).loss.sum()
+
+        plans = rl.explain(total, params, dict(batch)).plans
+        reasons = [
+            reason
+            for plan in plans
+            for candidate in plan.candidates
+            for reason in candidate.reasons
+        ]
+        return [reason for reason in reasons if "traced" in reason]
+
+    assert refusals(traced, batch | edges)
+    assert not refusals(task, batch)
+
+
+def test_equal_edges_are_one_task(made):
+    one, other = (tasks.from_spec(specs.load("cora_gcn"))[0] for _ in range(2))
+    assert one == other
+    assert hash(one) == hash(other)
+    ring = one.edges.graph
+    turned = ring._replace(senders=ring.senders[::-1])
+    assert graph_batches.KnownEdges.of(turned) != one.edges
 
 
 def test_numbers_are_learned_normalised_and_told_in_their_unit(made, molecules):

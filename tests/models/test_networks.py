@@ -31,6 +31,9 @@ ROWS = {
     "graph_transformer": "{heads: 2, feed_forward: 5, reads_edges: true, dropout: 0.5}",
     "non_local": "{kind: dot}",
     "vain": "{attend: {widths: [2]}, say: {widths: [5]}, nodes: {widths: [6]}}",
+    "laplacian_positions": "{width: 3}",
+    "random_walk_positions": "{width: 3}",
+    "degrees": "{limit: 3}",
     "dropout": "0.5",
     "activation": "elu",
     "layer_norm": "{}",
@@ -38,18 +41,35 @@ ROWS = {
     "pool": "{aggregator: mean}",
     "residual": "[{linear: {nodes: 8}}, {activation: tanh}]",
     "repeat": "{steps: 2, layers: [{graph_network: {nodes: {widths: [8]}}}]}",
-    "over": "{topology: complete, layers: [{graph_attention: {heads: 2, width: 3}}]}",
+    "over": "{topology: complete, relations: {distance: {hops: 3}, kind: {edge_types: 4}}, "
+    "layers: [{graph_transformer: "
+    "{heads: 2, feed_forward: 5, biases: [distance, kind]}}]}",
+    "virtual_node": "[{over: {topology: complete, relations: {distance: {hops: 3}}, layers: "
+    "[{edge_attention: {heads: 2, width: 4, reads_edges: false, biases: [distance]}}]}}]",
+    "graph_nodes": "[{per_edge_set: {edge: [{graph_sage: {width: 8}}], "
+    "node_to_graph: [{graph_attention: {heads: 1, width: 5, self_edges: false}}]}}]",
+    "per_edge_set": "{edge: [{graph_sage: {width: 5}}], update_node: {widths: [6]}}",
 }
-NOISY = {"graph_attention", "edge_attention", "graph_transformer", "dropout"}
+NOISY = {
+    "graph_attention",
+    "edge_attention",
+    "graph_transformer",
+    "dropout",
+    "laplacian_positions",
+}
 
 
-def model_of(*layers):
+def spec_of(*layers):
     text = "".join(f"    - {layer}\n" for layer in layers)
     spec = specs.loads(
         f"name: one\nmodel:\n  layers:\n{text}data: sorting\n"
         "training: {steps: 10, batch_size: 2}\n"
     )
-    return models.build(spec.model)
+    return spec.model
+
+
+def model_of(*layers):
+    return models.build(spec_of(*layers))
 
 
 def one_graph(seed, num_nodes, num_edges):
@@ -75,13 +95,15 @@ GRAPHS = [one_graph(0, 5, 9), one_graph(1, 3, 4)]
 
 @pytest.fixture(scope="module", params=ROWS)
 def case(request):
-    network = model_of(f"{request.param}: {ROWS[request.param]}")
-    batch = padded(GRAPHS)
+    spec = spec_of(f"{request.param}: {ROWS[request.param]}")
+    network = models.build(spec)
+    graphs = [models.prepare(spec, graph, most_nodes=6) for graph in GRAPHS]
+    batch = padded(graphs)
     params = jax.jit(network.init)(jax.random.key(0), batch)
     params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # No zeros, which hide much.
     apply = jax.jit(network.apply, static_argnames="is_training")
     (found,) = apply(params, None, batch, is_training=False)
-    return request.param, network, params, apply, batch, found
+    return request.param, network, params, apply, batch, found, graphs
 
 
 def test_the_table_has_every_layer():
@@ -95,17 +117,18 @@ def assert_same(found, wanted, atol=1e-5):
 
 
 def test_a_padded_batch_is_each_graph_by_itself(case):
-    _, _, params, apply, _, found = case
+    _, _, params, apply, _, found, graphs = case
     together = graph_tuples.unbatch(graph_tuples.unpad(found))
-    for each, graph in zip(together, GRAPHS, strict=True):
+    for each, graph in zip(together, graphs, strict=True):
         (alone,) = apply(params, None, padded([graph]), is_training=False)
         assert_same(each, graph_tuples.unpad(alone))
 
 
 def test_something_is_updated_and_edges_stay_where_they_are(case):
-    _, _, _, _, batch, found = case
+    _, _, _, _, batch, found, _ = case
     np.testing.assert_array_equal(found.senders, batch.senders)
-    parts = [(getattr(found, p), getattr(batch, p)) for p in ("nodes", "globals")]
+    nodes = batch.nodes["features"] if isinstance(batch.nodes, dict) else batch.nodes
+    parts = [(found.nodes, nodes), (found.globals, batch.globals)]
     name = case[0]
     changed = [
         one.shape != other.shape or not np.allclose(one, other) for one, other in parts
@@ -114,7 +137,7 @@ def test_something_is_updated_and_edges_stay_where_they_are(case):
 
 
 def test_noise_is_in_training_only(case):
-    name, _, params, apply, batch, found = case
+    name, _, params, apply, batch, found, _ = case
     keys = jax.random.split(jax.random.key(1))
     assert_same(apply(params, None, batch, is_training=False)[0], found, atol=0)
     if name in NOISY:  # The key is asked for: without one this would be an error.
@@ -124,7 +147,7 @@ def test_noise_is_in_training_only(case):
 
 
 def test_gradients_are_finite(case):
-    _, network, params, _, batch, _ = case
+    _, network, params, _, batch, _, _ = case
 
     def total(params):
         (graph,) = network.apply(params, None, batch, is_training=False)
@@ -259,6 +282,26 @@ def test_memory_carries_a_hidden_graph(memory):
                 "over: {topology: complete, layers: [{edge_attention: {heads: 1, width: 4}}]}"
             ],
             r"^model\.layers\[0\]\.over\.layers\[0\]\.edge_attention: `edges\['edge'\]",
+        ),
+        (
+            ["degrees: {limit: 4}"],
+            r"^model\.layers\[0\]\.degrees: .* must bring `received_degrees_4`.*prepare",
+        ),
+        (
+            ["graph_nodes: [{over: {topology: complete, layers: [non_local]}}]"],
+            r"over: `over` must stand outside `graph_nodes`",
+        ),
+        (
+            ["graph_nodes: [pool]"],
+            r"^model\.layers\[0\]\.graph_nodes: the layers .* must not make globals",
+        ),
+        (
+            ["virtual_node: [pool]"],
+            r"^model\.layers\[0\]\.virtual_node: the layers .* must not make globals",
+        ),
+        (
+            ["per_edge_set: {node_to_graph: [{graph_sage: {width: 8}}]}"],
+            r"per_edge_set: `node_to_graph` must be an edge set of the graph, .* edge\.",
         ),
     ],
 )

@@ -83,6 +83,7 @@ TRAININGS = st.builds(
     schedule=SCHEDULES,
     clip_norm=st.none() | _RATES,
     keep=st.integers(1, 9),
+    patience=st.none() | st.integers(500, 999),
 )
 POSITIONS = st.one_of(
     st.just(specs.NoPositionsSpec()),
@@ -184,6 +185,12 @@ _BLOCKS = st.one_of(
         specs.GraphAttentionSpec, heads=_WIDTHS, width=_WIDTHS, dropout=_PROBABILITIES
     ),
     st.builds(specs.VAINSpec, attend=_MLPS, say=_MLPS, nodes=_MLPS),
+    st.builds(specs.LaplacianPositionsSpec, width=st.integers(1, 256)),
+    st.builds(
+        specs.DegreesSpec,
+        limit=st.integers(1, 256),
+        edges=st.sampled_from(["received", "sent"]),
+    ),
     st.just(specs.LayerNormSpec()),
     st.builds(specs.DropoutSpec, rate=_PROBABILITIES),
     st.builds(specs.ActivationSpec, function=st.sampled_from(["elu", "tanh"])),
@@ -192,12 +199,33 @@ _BLOCKS = st.one_of(
 )
 
 
+GRAPH_RELATIONS = st.dictionaries(
+    _NAMES,
+    st.one_of(
+        st.builds(specs.HopsSpec, hops=st.integers(1, 256)),
+        st.builds(specs.EdgeTypesSpec, edge_types=st.integers(1, 256)),
+        st.builds(specs.OffsetSpec, limit=st.integers(0, 600)),
+    ),
+    max_size=2,
+)
+
+
+def _with_biases(topology: Any, relations: dict[str, Any]) -> specs.OverSpec:
+    """Returns attention over a rule that uses all its relations."""
+    attention = specs.EdgeAttentionSpec(heads=1, width=4, biases=tuple(relations))
+    return specs.OverSpec(topology=topology, relations=relations, layers=(attention,))
+
+
 def _layers(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     several = st.lists(parts, min_size=1, max_size=2).map(tuple)
     return st.one_of(
         st.builds(specs.ResidualSpec, layers=several),
         st.builds(specs.RepeatSpec, steps=_WIDTHS, layers=several),
         st.builds(specs.OverSpec, topology=TOPOLOGIES, layers=several),
+        st.builds(_with_biases, TOPOLOGIES, GRAPH_RELATIONS),
+        st.builds(specs.VirtualNodeSpec, layers=several),
+        st.builds(specs.GraphNodesSpec, layers=several),
+        st.builds(specs.PerEdgeSetSpec, edge=several, update_graph=st.none() | _MLPS),
     )
 
 
@@ -228,7 +256,6 @@ GRAPH_DATA = st.one_of(
         specs.MoleculesSpec,
         name=st.sampled_from(["esol", "freesolv"]),
         split=st.integers(0, 9),
-        random_walk=st.integers(0, 8),
     ),
 )
 

@@ -12,7 +12,12 @@ model:
     - graph_convolution: {width: 16}
     - residual: [{activation: relu}, {linear: {nodes: 16}}]
     - repeat: {steps: 2, layers: [{graph_attention: {heads: 2, width: 8}}]}
-    - over: {topology: complete, layers: [non_local]}
+    - over:
+        topology: complete
+        relations: {distance: {hops: 8}, kind: {edge_types: 4}}
+        layers:
+          - residual:
+              - graph_transformer: {heads: 2, feed_forward: 4, biases: [distance, kind]}
 data: {planetoid: {name: cora}}
 training: {steps: 20, batch_size: 1, optimizer: {adam: {l2: 0.1, l2_within: linear_1}}}
 """
@@ -62,6 +67,35 @@ _WRONG = [
         "topology: complete",
         "topology: complet",
         "model.layers[4].over.topology: must be one of",
+    ),
+    (
+        "biases: [distance, kind]",
+        "biases: [distanse, kind]",
+        (
+            "model.layers[4].over.layers[0].residual[0].graph_transformer.biases[0]: "
+            "`distanse` is no relation of an `over` around it. Did you mean `distance`?"
+        ),
+    ),
+    (
+        "biases: [distance, kind]",
+        "biases: [distance]",
+        (
+            "model.layers[4].over.relations.kind: no `biases` of the layers have it. Use it "
+            "or remove it."
+        ),
+    ),
+    (
+        "heads: 2, width: 8}",
+        ("heads: 2, width: 8}}, {edge_attention: {heads: 1, width: 4, biases: [kind]}"),
+        (
+            "model.layers[3].repeat.layers[1].edge_attention.biases[0]: `kind` is no "
+            "relation of an `over` around it. There are none."
+        ),
+    ),
+    (
+        "{hops: 8}",
+        "{hops: 0}",
+        "model.layers[4].over.relations.distance.hops: must be 1 or more; got 0.",
     ),
     ("name: cora", "name: core", "data.planetoid.name: must be one of 'cora' or"),
     (

@@ -151,7 +151,7 @@ _WRONG = [
         (
             "training.zzz: unknown field. There are `optimizer`, `schedule`, `steps`, "
             "`batch_size`, `accumulate`, `seed`, `precision`, `label_smoothing`, "
-            "`clip_norm`, `log_every`, `evaluate_every`, `checkpoint_every` and 1 more."
+            "`clip_norm`, `log_every`, `evaluate_every`, `patience` and 2 more."
         ),
     ),
     ("steps: 20, ", "", "training.steps: is missing. Give it a value."),

@@ -8,6 +8,7 @@ from relational.models.layers import graph_attentions as graph_attentions
 from relational.models.layers import graph_blocks as graph_blocks
 from relational.models.layers import graph_convolutions as graph_convolutions
 from relational.models.layers import nested as nested
+from relational.models.layers import positions as positions
 from relational.models.layers.stack import LayerError as LayerError
 from relational.models.layers.stack import Stack as Stack
 from relational.models.layers.stack import layer_of as layer_of

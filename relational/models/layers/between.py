@@ -9,18 +9,19 @@ import relational as rl
 from relational import blocks, specs
 from relational.blocks import parts
 from relational.blocks.residual import dropout, norm
-from relational.graphs import NODE
+from relational.graphs import EDGE
 from relational.models.layers.stack import Layer, layer_of
 from relational.models.layers.updates import ACTIVATIONS, AGGREGATORS, Function
 from relational.specs.problems import Place
 
 
 def _on_nodes(name: str, function: Function) -> Layer:
-    """Returns a layer that applies a function of [rows, D] to all nodes."""
+    """Returns a layer that applies a function of [rows, D] to all nodes that hear."""
 
     def layer(graph: rl.Graph) -> rl.Graph:
-        features = parts.node_features(graph, NODE, name)
-        return graph.with_features(NODE, function(features))
+        node_set = graph.edge_set(EDGE).receivers
+        features = parts.node_features(graph, node_set, name)
+        return graph.with_features(node_set, function(features))
 
     return layer
 

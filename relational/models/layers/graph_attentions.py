@@ -31,6 +31,7 @@ def _(
         num_heads=spec.heads,
         head_width=spec.width,
         reads_edges=spec.reads_edges,
+        biases=spec.biases,
         name=name,
     )
     return functools.partial(block, dropout_rate=spec.dropout * is_training)
@@ -44,6 +45,7 @@ def _(
         num_heads=spec.heads,
         feed_forward_width=spec.feed_forward,
         reads_edges=spec.reads_edges,
+        biases=spec.biases,
         order=spec.order,
         activation=spec.activation,
         name=name,

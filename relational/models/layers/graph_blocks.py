@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import relational as rl
 from relational import blocks, specs
 from relational.blocks import parts
-from relational.graphs import NODE
+from relational.graphs import EDGE
 from relational.models.layers.stack import Layer, layer_of
 from relational.models.layers.updates import AGGREGATORS, mlp_of, updates_of
 from relational.specs.problems import Place
@@ -117,7 +117,8 @@ def _(
     spec: specs.GatedGraphNetworkSpec, name: str, place: Place, *, is_training: bool
 ) -> Layer:
     def listen(graph: rl.Graph) -> rl.Graph:
-        width = parts.node_features(graph, NODE, "gated_graph_network").shape[-1]
+        node_set = graph.edge_set(EDGE).receivers
+        width = parts.node_features(graph, node_set, name).shape[-1]
         block = blocks.gated_graph_network(
             message=lambda rows: hk.Linear(width, name="message")(rows),
             edge_inputs=("edge", "sender") if spec.reads_edges else ("sender",),

@@ -1,13 +1,16 @@
-"""Layers of layers: a residual, a loop, a rule about who may hear whom."""
+"""Layers of layers: a residual, a loop, a rule about who may hear whom, more nodes."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import relational as rl
 from relational import blocks, specs
 from relational.blocks.features import with_edges
 from relational.graphs import EDGE, NODE
+from relational.models import node_sets, position_layers
 from relational.models.layers.stack import Layer, Stack, layer_of
+from relational.models.layers.updates import mlp_of
 from relational.models.named import topology_of
 from relational.specs.problems import Place
 
@@ -32,13 +35,52 @@ def _(spec: specs.RepeatSpec, name: str, place: Place, *, is_training: bool) -> 
 def _(spec: specs.OverSpec, name: str, place: Place, *, is_training: bool) -> Layer:
     within = (*place, "layers")
     inner = Stack(spec.layers, within, is_training=is_training, name=name)
-    rule = rl.EdgeSet(senders=NODE, receivers=NODE, topology=topology_of(spec.topology))
+    topology = topology_of(spec.topology)
 
     def layer(graph: rl.Graph) -> rl.Graph:
+        node_sets.counts_of(graph, "over")
+        rule = rl.EdgeSet(
+            senders=NODE,
+            receivers=NODE,
+            topology=topology,
+            relations={
+                name: position_layers.pair_relation(relation, graph)
+                for name, relation in spec.relations.items()
+            },
+        )
         result = inner(dataclasses.replace(graph, edges={EDGE: rule}))
         return dataclasses.replace(result, edges=graph.edges)
 
     return layer
+
+
+@layer_of.register
+def _(
+    spec: specs.VirtualNodeSpec, name: str, place: Place, *, is_training: bool
+) -> Layer:
+    inner = Stack(spec.layers, place, is_training=is_training, name=f"{name}_layers")
+    return node_sets.VirtualNode(inner, name=name)
+
+
+@layer_of.register
+def _(
+    spec: specs.GraphNodesSpec, name: str, place: Place, *, is_training: bool
+) -> Layer:
+    inner = Stack(spec.layers, place, is_training=is_training, name=name)
+    return functools.partial(node_sets.on_graph_nodes, inner)
+
+
+@layer_of.register
+def _(
+    spec: specs.PerEdgeSetSpec, name: str, place: Place, *, is_training: bool
+) -> Layer:
+    def make(field: str) -> Layer:
+        layers, within = getattr(spec, field), (*place, field)
+        return Stack(layers, within, is_training=is_training, name=f"{name}_{field}")
+
+    found = {NODE: mlp_of(spec.update_node), node_sets.GRAPH: mlp_of(spec.update_graph)}
+    updates = {name: update for name, update in found.items() if update is not None}
+    return node_sets.per_edge_set(spec, make, updates, name)
 
 
 def _added(before: rl.Graph, after: rl.Graph) -> rl.Graph:
@@ -55,10 +97,12 @@ def _added(before: rl.Graph, after: rl.Graph) -> rl.Graph:
             )
         return one + other
 
-    nodes = sum_of("nodes", before.features(NODE), after.features(NODE))
-    sets = (before.edge_set(EDGE).features, after.edge_set(EDGE).features)
-    with_sums = with_edges(
-        after.with_features(NODE, nodes), EDGE, sum_of("edges", *sets)
-    )
+    result = after
+    for name in before.nodes:
+        total = sum_of("nodes", before.features(name), after.features(name))
+        result = result.with_features(name, total)
+    for name in before.edges:
+        sets = (before.edge_set(name).features, after.edge_set(name).features)
+        result = with_edges(result, name, sum_of("edges", *sets))
     globals_ = sum_of("globals", before.globals_, after.globals_)
-    return dataclasses.replace(with_sums, globals_=globals_)
+    return dataclasses.replace(result, globals_=globals_)
