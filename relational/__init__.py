@@ -15,6 +15,7 @@ from relational.aggregators import Min as Min
 from relational.aggregators import Softmax as Softmax
 from relational.aggregators import Std as Std
 from relational.aggregators import Sum as Sum
+from relational.buckets import Buckets as Buckets
 from relational.explain import Explanation as Explanation
 from relational.explain import explain as explain
 from relational.explaining.measuring import Measured as Measured

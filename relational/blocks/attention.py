@@ -18,6 +18,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import jraph
+import numpy as np
 
 import relational as rl
 from relational._checks import check_count, shown
@@ -26,6 +27,7 @@ from relational.relations import Relation, Rows
 from relational.topologies import Topology
 
 CONTENT = "content"
+_DISTANCE = "_distance"  # Of ALiBi; names in specs begin with a letter.
 
 
 class Attention(hk.Module):
@@ -34,7 +36,10 @@ class Attention(hk.Module):
     A score is the sum of what `score` names: "content" is query . key, a relation is
     query . row (Shaw et al. 2018, equation 4; Huang et al. 2018, equation 3), all over
     sqrt(K). A message is the sum of what `message` names: "content" is the value, a
-    relation is its row (Shaw et al. 2018, equation 3).
+    relation is its row (Shaw et al. 2018, equation 3). To a score may be added a number
+    of each label, learned for each head (Raffel et al. 2020, section 2.1), and a fall
+    with the distance of positions, fixed for each head (Press et al. 2022, "Train
+    short, test long", section 3).
 
     Args:
       over: the edge set.
@@ -42,6 +47,8 @@ class Attention(hk.Module):
       head_width: K; by default the receivers' width / H.
       score, message: what they are sums of.
       tables: whether each head has rows of its own, or all heads share them.
+      biases: relations with one learned number a label and head, added to the score.
+      with_slopes: whether scores fall with the distance; see `slopes`.
       with_bias: whether projections have biases.
 
     Example:
@@ -72,6 +79,8 @@ class Attention(hk.Module):
         score: Sequence[str] = (CONTENT,),
         message: Sequence[str] = (CONTENT,),
         tables: Literal["per_head", "shared"] = "per_head",
+        biases: Sequence[str] = (),
+        with_slopes: bool = False,
         with_bias: bool = False,
         name: str | None = None,
     ) -> None:
@@ -91,6 +100,10 @@ class Attention(hk.Module):
         self.head_width = head_width
         self.score = tuple(score)
         self.message = tuple(message)
+        if biases:
+            _check_terms("biases", biases)
+        self.biases = tuple(biases)
+        self.with_slopes = with_slopes
         self.tables = tables
         self.with_bias = with_bias
 
@@ -278,15 +291,23 @@ class Attention(hk.Module):
             senders["value"] = self._project(
                 graph, edge_set.senders, "value", key_width
             )
-        relations = {}
-        for name in dict.fromkeys((*self.score, *self.message)):
+        relations: dict[str, Relation | Rows] = {}
+        for name in dict.fromkeys((*self.score, *self.message, *self.biases)):
             if name != CONTENT:
                 relations[name] = self._rows(name, graph, key_width)
         needed = {
             rows.relation.attribute
             for rows in relations.values()
-            if isinstance(rows.relation, rl.Difference)
+            if isinstance(rows, Rows) and isinstance(rows.relation, rl.Difference)
         }
+        score = [_score_term(name) for name in self.score]
+        score += [_bias_term(name) for name in self.biases]
+        context: dict[str, Any] = {}
+        if self.with_slopes:
+            falls = slopes(self.num_heads).reshape((1,) * rank + (self.num_heads,))
+            context = {"context": {"slope": jnp.asarray(falls, jnp.float32)}}
+            relations[_DISTANCE] = rl.Offset()
+            score.append(_fall)
         for sides, node_set in (
             (receivers, edge_set.receivers),
             (senders, edge_set.senders),
@@ -298,8 +319,9 @@ class Attention(hk.Module):
             sides={"receivers": receivers, "senders": senders},
             terms={
                 "relations": relations,
-                "score": [_score_term(name) for name in self.score],
+                "score": score,
                 "message": [_message_term(name) for name in self.message],
+                **context,
                 "aggregator": rl.Softmax(),
             },
         )
@@ -336,8 +358,8 @@ class Attention(hk.Module):
         if name not in edge_set.relations:
             names = ", ".join(edge_set.relations) or "none"
             raise ValueError(
-                f"`score` and `message` name relations of the edge set `{self.over}`, "
-                f"{names}; got `{name}`."
+                "`score`, `message` and `biases` name relations of the edge set "
+                f"`{self.over}`, {names}; got `{name}`."
             )
         relation = narrowed(edge_set.relations[name], edge_set.topology)
         relation = all_heads_labelled(relation, num_nodes)
@@ -349,6 +371,11 @@ class Attention(hk.Module):
             )
         heads = self.num_heads if self.tables == "per_head" else 1
         tables = {}
+        if name in self.biases:
+            learned = hk.get_parameter(
+                f"bias_{name}", (heads, num_labels), jnp.float32, jnp.zeros
+            )
+            tables["bias"] = learned.reshape((1,) * rank + learned.shape)
         for role, used in (("score", self.score), ("message", self.message)):
             if name in used:
                 table = hk.get_parameter(
@@ -411,6 +438,7 @@ def _weights(graph: rl.Graph, edge_set: rl.EdgeSet, said: Said) -> jax.Array:
         all_heads(edge_set.topology),
         said.terms["score"],
         relations=said.terms["relations"],
+        context=said.terms.get("context"),
         batch_axes=graph.batch_axes + 1,
         **said.sides,
     )  # [*lead, H, E]
@@ -450,6 +478,30 @@ def _score_term(name: str) -> Any:
     return _named(
         name, "receiver", lambda row, receiver: rl.dot(receiver.query, row.score)
     )
+
+
+def _bias_term(name: str) -> Any:
+    return _named(name, None, lambda row: row.bias)
+
+
+def _fall(context: Any, _distance: Any) -> Any:
+    return -context.slope * jnp.abs(_distance).astype(jnp.float32)
+
+
+def slopes(num_heads: int) -> np.ndarray:
+    """Returns how steeply the scores of each head fall with the distance, [H].
+
+    2^(-8 i / H) for head i = 1 to H, where H is a power of two; otherwise those of the
+    power below it, then every other one of the next power (Press et al. 2022, section
+    3, and the authors' code).
+
+    >>> slopes(6).tolist()
+    [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]
+    """
+    power = 1 << (num_heads.bit_length() - 1)
+    own = 2.0 ** (-8 * np.arange(1, power + 1) / power)
+    between = 2.0 ** (-8 * np.arange(1, 2 * power, 2) / (2 * power))
+    return np.concatenate([own, between])[:num_heads]
 
 
 def _message_term(name: str) -> Any:

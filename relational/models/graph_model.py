@@ -237,6 +237,8 @@ class _GraphModel(hk.Module):
                 score=own.score,
                 message=own.message,
                 tables=own.tables,
+                biases=own.biases,
+                with_slopes=own.slopes,
                 with_bias=own.bias,
                 name=name,
             )

@@ -51,6 +51,8 @@ def relation_of(spec: specs.RelationSpec) -> Relation:
     match spec:
         case specs.OffsetSpec(clip=clip, limit=limit):
             return rl.Offset(clip=clip, limit=limit)
+        case specs.BucketsSpec(buckets=count, furthest=furthest, later=later):
+            return rl.Buckets(num_buckets=count, furthest=furthest, later=later)
         case specs.DifferenceSpec(difference=attribute, clip=clip, limit=limit):
             return rl.Difference(attribute, clip=clip, limit=limit)
     raise TypeError(

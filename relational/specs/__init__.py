@@ -79,6 +79,7 @@ from relational.specs.positions import SinusoidSpec as SinusoidSpec
 from relational.specs.problems import Problem as Problem
 from relational.specs.problems import SpecError as SpecError
 from relational.specs.reader import loads as loads
+from relational.specs.relation import BucketsSpec as BucketsSpec
 from relational.specs.relation import DifferenceSpec as DifferenceSpec
 from relational.specs.relation import OffsetSpec as OffsetSpec
 from relational.specs.relation import RelationSpec as RelationSpec

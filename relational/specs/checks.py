@@ -451,9 +451,10 @@ def _attention_claims(
     if edge_set is None:
         return
     edges = (*_EDGES, attention.over)
-    for field in ("score", "message"):
+    for field in ("score", "message", "biases"):
         terms = getattr(attention, field)
-        known = (CONTENT, *edge_set.relations)
+        content = () if field == "biases" else (CONTENT,)
+        known = (*content, *edge_set.relations)
         for index, term in enumerate(terms):
             here = (*place, field, index)
             if term not in known:
@@ -491,7 +492,7 @@ def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
     for block in model.blocks:
         for attention in block.attentions:
             over = _meant(attention.over, model.edges)
-            terms = (*attention.score, *attention.message)
+            terms = (*attention.score, *attention.message, *attention.biases)
             relations = model.edges[over].relations if over in model.edges else ()
             used.setdefault(over, set()).update(
                 _meant(term, (CONTENT, *relations)) for term in terms
@@ -512,7 +513,7 @@ def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
             if name not in used[set_name]:
                 yield Claim(
                     place=(*place, "relations", name),
-                    message="no `score` and no `message` has it. Use it or remove it.",
+                    message="no `score`, `message` or `biases` has it. Use it or remove it.",
                     rests_on=(_BLOCKS,),
                 )
     for name in model.nodes:

@@ -77,6 +77,12 @@ class AttentionSpec:
     """What a message is the sum of: `content` is the value, a relation is its row."""
     tables: Literal["per_head", "shared"] = "per_head"
     """Whether each head has rows of its own for the relations."""
+    biases: tuple[str, ...] = ()
+    """Relations that add to the score a learned number for each label and head, as
+    T5's buckets do (Raffel et al. 2020, section 2.1)."""
+    slopes: Flag = False
+    """Whether scores fall with the distance of positions, at a slope that is fixed for
+    each head: ALiBi (Press et al. 2022, section 3)."""
     bias: Flag = False
     """Whether the projections have biases."""
     dropout: Probability | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 from pydantic import ConfigDict, Discriminator, Tag
 from pydantic.dataclasses import dataclass
 
-from relational.specs.fields import CONFIG, Name, Reach
+from relational.specs.fields import CONFIG, Count, Flag, Name, Reach
 
 
 def _one_bound(clip: int | None, limit: int | None) -> None:
@@ -54,7 +54,43 @@ class DifferenceSpec:
         _one_bound(self.clip, self.limit)
 
 
+@dataclass(
+    frozen=True,
+    kw_only=True,
+    config=CONFIG | ConfigDict(json_schema_extra={"examples": [{"buckets": 32}]}),
+)
+class BucketsSpec:
+    """The difference of positions in buckets that widen with it (Raffel et al. 2020)."""
+
+    buckets: Count
+    """Number of labels."""
+    furthest: Count = 128
+    """The distance from which on all have the last label of their side."""
+    later: Flag = True
+    """Whether senders after the receiver are told from those before it."""
+
+    def __post_init__(self) -> None:
+        sides = 2 if self.later else 1
+        if self.buckets < 2 * sides or self.buckets % sides:
+            raise ValueError(
+                f"must have `buckets` of {2 * sides} or more"
+                f"{', an even number, for two sides' if self.later else ''}; got "
+                f"{self.buckets}."
+            )
+        exact = self.buckets // sides // 2
+        if self.furthest <= exact:
+            raise ValueError(
+                f"must have `furthest` of more than {exact}, below which each distance "
+                f"has a bucket; got {self.furthest}."
+            )
+
+
 def _kind(value: object) -> str:
+    is_buckets = isinstance(value, BucketsSpec) or (
+        isinstance(value, dict) and "buckets" in value
+    )
+    if is_buckets:
+        return "(buckets)"
     is_difference = isinstance(value, DifferenceSpec) or (
         isinstance(value, dict) and "difference" in value
     )
@@ -63,7 +99,8 @@ def _kind(value: object) -> str:
 
 RelationSpec: TypeAlias = Annotated[
     Annotated[OffsetSpec, Tag("(offset)")]
-    | Annotated[DifferenceSpec, Tag("(difference)")],
+    | Annotated[DifferenceSpec, Tag("(difference)")]
+    | Annotated[BucketsSpec, Tag("(buckets)")],
     Discriminator(_kind),
 ]
 """A label of every edge; what has a `difference` is one of a node attribute."""

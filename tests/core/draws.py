@@ -41,6 +41,10 @@ TURNED_DATA = st.sampled_from(
         "rl.SameSegment(sender_ids, receiver_ids).T",
     ]
 )
+BUCKETS = (
+    rl.Buckets(num_buckets=4, furthest=5),
+    rl.Buckets(num_buckets=3, furthest=4, later=False),
+)
 
 
 def _composed(parts: Any, most: int) -> Any:
@@ -304,8 +308,10 @@ def structures(draw: Any, family: str) -> Structure:
             ),
         ),
     )
+    if place is None:
+        place = draw(st.sampled_from([rl.Offset(**offset), *BUCKETS]))
     kinds = {
-        "offset": rl.Offset(**offset) if place is None else place,
+        "offset": place,
         "pitch": rl.Difference("pitch", **pitch),
         "distance": rl.Offset() if is_bare else rl.Offset(**distance),
         "interval": rl.Difference("pitch", **({} if is_bare else interval)),

@@ -10,6 +10,7 @@ import pytest
 
 import relational as rl
 from relational import blocks
+from relational.blocks.attention import slopes
 from relational.lowerings.diagonals import skew, unskew
 
 LOWERINGS = [rl.lowerings.Edges(), rl.lowerings.Dense(), rl.lowerings.Tiles(block=8)]
@@ -293,6 +294,93 @@ def test_attention_to_another_node_set_is_that_of_haiku(with_bias):
     np.testing.assert_allclose(
         ours.apply(renamed, None), theirs.apply(params, None), atol=5e-6
     )
+
+
+_FAR = [-200, -128, -127, -64, -33, -16, -12, -8, -7, 0, 1, 7, 8, 12, 31, 46, 90, 500]
+
+
+@pytest.mark.parametrize(
+    ("buckets", "labels"),
+    [
+        (
+            rl.Buckets(),
+            [15, 15, 15, 14, 12, 10, 9, 8, 7, 0, 17, 23, 24, 25, 27, 29, 30, 31],
+        ),
+        (
+            rl.Buckets(later=False),
+            [31, 31, 31, 26, 21, 16, 12, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            rl.Buckets(num_buckets=6, furthest=30, later=False),
+            [5, 5, 5, 5, 5, 5, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+    ],
+    ids=str,
+)
+def test_buckets_are_those_of_t5(buckets, labels):
+    # Recorded: `T5Attention._relative_position_bucket` of transformers 5.24.0.
+    assert buckets.label(np.array(_FAR)).tolist() == labels
+    assert jax.jit(buckets.label)(jnp.array(_FAR)).tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_buckets": 3}, "`Buckets.num_buckets` must be 4 or more; got 3"),
+        ({"num_buckets": 7}, "must be even, for two sides; got 7. Or `later=False`"),
+        ({"furthest": 8}, "`Buckets.furthest` must be more than 8, below which each"),
+    ],
+)
+def test_buckets_that_cannot_be_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        rl.Buckets(**changes)
+
+
+def test_slopes_are_those_of_alibi():
+    # Recorded: `build_alibi_tensor` of BLOOM in transformers 5.24.0.
+    assert slopes(4).tolist() == [2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8]
+    beyond = [0.7071067690849304, 0.3535533845424652, 0.1767766773700714]
+    np.testing.assert_allclose(slopes(12)[8:11], beyond, rtol=1e-6)
+
+
+def test_a_bias_of_each_bucket_and_a_fall_with_the_distance_are_added_to_the_score():
+    near = rl.Buckets(num_buckets=4, furthest=3)
+    graph = rl.Graph(
+        nodes={"word": jnp.asarray(draw((1, 6, 8))[0])},
+        batch_axes=1,
+        edges={
+            "self": rl.EdgeSet(
+                senders="word",
+                receivers="word",
+                topology=rl.Complete(),
+                relations={"near": near},
+            )
+        },
+    )
+
+    def attention():
+        return blocks.Attention(
+            over="self", num_heads=2, biases=["near"], with_slopes=True
+        )
+
+    apply = hk.without_apply_rng(hk.transform(lambda: attention().weights(graph)))
+    params = apply.init(jax.random.key(0))
+    params["attention"]["bias_near"] = jnp.asarray(draw((2, 4))[0])
+    found = apply.apply(params)  # [1, H, R, S]
+    x = np.asarray(graph.features("word")[0])
+    position = np.arange(6)
+    away = position[None] - position[:, None]
+    for head in range(2):
+        query, key = (
+            (x @ np.asarray(params[f"attention/{name}"]["w"]))[:, 4 * head :][:, :4]
+            for name in ("query", "key")
+        )
+        scores = (
+            query @ key.T / 2 + params["attention"]["bias_near"][head, near.label(away)]
+        )
+        scores = scores - slopes(2)[head] * np.abs(away)
+        wanted = np.stack([softmax(row) for row in np.asarray(scores)])
+        np.testing.assert_allclose(found[0, head], wanted, atol=2e-6)
 
 
 def test_alibi_in_four_lines():

@@ -13,6 +13,15 @@ SPECS = {
     for name, spec in ((name, specs.load(name)) for name in specs.names())
     if isinstance(spec.model, specs.ModelSpec) and len(spec.model.nodes) == 1
 }
+SPECS["biases and slopes"] = specs.override(
+    specs.load("transformer"),
+    [
+        "model.nodes.token.positions=none",
+        "model.edges.self.relations={near: {buckets: 8, furthest: 20, later: false}}",
+        "model.blocks[0].attention.biases=[near]",
+        "model.blocks[0].attention.slopes=true",
+    ],
+)
 SMALL = ["model.nodes.token.width=16"]
 
 

@@ -321,8 +321,8 @@ _WRONG = [
         "[content, offset, pitch]",
         "[content, pitch]",
         (
-            "model.edges.self.relations.offset: no `score` and no `message` has it. Use it or "
-            "remove it."
+            "model.edges.self.relations.offset: no `score`, `message` or `biases` has it. Use "
+            "it or remove it."
         ),
     ),
     (
