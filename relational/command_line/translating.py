@@ -163,6 +163,8 @@ class How:
                 raise ValueError(
                     f"--{name} must be {least} to {most}; got {getattr(self, name)}."
                 )
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed must be 0 to {2**32 - 1}; got {self.seed}.")
         if not 0 <= self.alpha <= 10:
             raise ValueError(f"--alpha must be 0 to 10; got {self.alpha:g}.")
         if self.nbest > (1 if self.sampling is not None else self.beam):

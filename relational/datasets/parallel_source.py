@@ -43,7 +43,7 @@ def read_pairs(files: Sequence[str | os.PathLike[str]]) -> Pairs:
     Traceback (most recent call last):
     ...
     ValueError: the file '/nonexistent/train.en' must be one that can be read; got an \
-error (No such file or directory). Name the files of the spec as they are seen from here.
+error (No such file or directory). Files are named as seen from here, or from `--data`.
     """
     if len(files) == 1:
         return _columns(os.fspath(files[0]), read_text(files[0]))
@@ -95,7 +95,7 @@ def read_text(file: str | os.PathLike[str]) -> bytes:
         why = getattr(error, "strerror", None) or error
         raise ValueError(
             f"the file {os.fspath(file)!r} must be one that can be read; got an error "
-            f"({why}). Name the files of the spec as they are seen from here."
+            f"({why}). Files are named as seen from here, or from `--data`."
         ) from error
 
 

@@ -3,7 +3,7 @@
 Lines are cut into subwords, put beside others of like length, translated, and written in
 the order in which they came. `continued` keeps them; the model itself is a function here.
 
-Shapes: B lines of a batch, S tokens of a source.
+Shapes: M lines, N of them that hold something, B of a batch, S tokens of a source.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 
 from relational.decoding.continued import ContinuedFile
 
@@ -27,6 +27,7 @@ BATCHES_IN_CHUNK = 16
 """Lines are sorted by length within so many batches."""
 
 _FIRST, _GROWTH = 16, 1.5  # The lengths to which sources are filled up: 16, 24, 36, ...
+_SHORT = 128  # Of longer sources fewer share a batch, so that memory stays bounded.
 _BREAKS = re.compile(r"[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -65,8 +66,8 @@ class LineTranslator:
 
     Attributes:
         subwords: the vocabulary of both languages.
-        decode: the model; it is called with batches of one size and a few lengths.
-        batch_size: lines in a batch.
+        decode: the model; it is called with a few lengths, and one size for each.
+        batch_size: lines in a batch; of lines beyond 128 tokens, fewer.
         num_best: translations of each line.
     """
 
@@ -106,17 +107,13 @@ class LineTranslator:
         full = np.array([bool(line.strip()) for line in lines], bool)
         order = np.argsort(lengths, kind="stable")
         order = order[full[order]]
-        for begin in range(0, len(order), self.batch_size):
-            rows = order[begin : begin + self.batch_size]
+        for batch, rows in enumerate(self._batches(order, lengths)):
+            filled = filled_length(int(lengths[rows].max()))
             # The last rows are said again, since one that is empty might never end.
-            padded = np.resize(rows, self.batch_size)
-            source = tokens.padded(
-                padded, length=filled_length(int(lengths[rows].max()))
-            )
+            padded = np.resize(rows, self._size(filled))
+            source = tokens.padded(padded, length=filled)
             candidates = self.decode(
-                source,
-                lengths[padded].astype(np.int32),
-                (number, begin // self.batch_size),
+                source, lengths[padded].astype(np.int32), (number, batch)
             )
             for place, row in enumerate(rows):
                 scored = zip(
@@ -130,6 +127,21 @@ class LineTranslator:
                 best += [Translated(text="", score=-math.inf)] * self.num_best
                 found[row] = best[: self.num_best]
         return found
+
+    def _batches(
+        self, order: Int64[np.ndarray, " N"], lengths: Int64[np.ndarray, " M"]
+    ) -> Iterator[Int64[np.ndarray, " B"]]:
+        """Yields the rows of each batch, from those in the order of their lengths."""
+        begin = 0
+        while begin < len(order):
+            rows = order[begin : begin + self.batch_size]
+            rows = rows[: self._size(filled_length(int(lengths[rows[-1]])))]
+            yield rows
+            begin += len(rows)
+
+    def _size(self, filled: int) -> int:
+        """Returns how many lines of a length share a batch."""
+        return max(1, min(self.batch_size, self.batch_size * _SHORT // filled))
 
     def _text(self, tokens: Any) -> str:
         """Decoded text, in one line: a model may say the byte of a newline."""

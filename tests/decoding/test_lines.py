@@ -77,6 +77,17 @@ def test_a_line_that_is_no_sentence_is_told_by_its_number():
         translator(Turned()).chunk(lines, first_line=11)
 
 
+def test_batches_of_long_lines_have_fewer_so_that_memory_is_bounded():
+    lines = [*ENGLISH[:5], *(" ".join(ENGLISH[:count]) for count in (30, 33, 60, 40))]
+    model = Turned()
+    found = translator(model).chunk(lines)
+    assert [best.text for [best] in found] == [turned(line) for line in lines]
+    sizes = [source.shape for source, *_ in model.calls]
+    assert max(length for _, length in sizes) > 4 * 128
+    assert all(rows == 1 or rows * length <= 4 * 128 for rows, length in sizes)
+    assert len({numbers for *_, numbers in model.calls}) == len(sizes)
+
+
 class _Killed(Exception):
     """What stops a process in the middle."""
 
