@@ -20,7 +20,7 @@ _INK = "#444444"
 _FAINT = "#C9C9C4"
 _SMALL = 1.5  # Inches of the longer side of a matrix without words.
 _LINE = 0.19  # Inches of a row that has a word beside it.
-_LETTER = 0.085  # Inches that a letter of such a word takes.
+_LETTER = 0.075  # Inches that a letter of such a word takes.
 
 
 def draw_heads(
