@@ -22,7 +22,7 @@ def executed(path: pathlib.Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
         notebook,
-        timeout=900,
+        timeout=7200,  # Of a cell: one trains for 20 minutes if there is no run yet.
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,

@@ -52,7 +52,8 @@ class Model:
       step: (params, caches, inputs of one node, position [B]) -> (logits [B, 1, V],
         caches).
       weights: (params, inputs) -> for each attention, in order, [B, H, R, S]: how much
-        each node listens to each other. For looking at; needs memory for all pairs.
+        each node listens to each other. For looking at; needs memory for all pairs, and
+        inputs without `length` and `segment`: one sequence, or several of one length.
       spec: what it was built from; None if by hand.
 
     >>> import jax, jax.numpy as jnp
