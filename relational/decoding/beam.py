@@ -87,7 +87,13 @@ def length_penalty(length: ArrayLike, alpha: ArrayLike) -> Float[Array, "..."]:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hypotheses:
-    """Sequences of each example, the best first; an absent one has minus infinity."""
+    """Sequences of each example, the best first; an absent one has minus infinity.
+
+    >>> found = Hypotheses(tokens=jnp.array([[[3, 1, 0]]]), scores=jnp.array([[-0.5]]),
+    ...                    lengths=jnp.array([[2]]), is_finished=jnp.array([[True]]))
+    >>> found.tokens[0, 0, : found.lengths[0, 0]].tolist()  # The best of the first.
+    [3, 1]
+    """
 
     tokens: Int[Array, "B K L"]
     """Tokens from the first to the end, padded with the start."""

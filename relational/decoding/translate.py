@@ -32,7 +32,13 @@ _MOST_SEED = 2**32 - 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Translations:
-    """What was made of each source: the best first."""
+    """What was made of each source: the best first.
+
+    >>> made = Translations(tokens=[[np.array([3, 4])]], scores=[[-0.5]],
+    ...                     is_finished=[[True]], seconds=0.1)
+    >>> made.tokens[0][0].tolist()
+    [3, 4]
+    """
 
     tokens: list[list[Int[np.ndarray, " T"]]]
     """Tokens of each target, without start, end and padding."""
@@ -50,7 +56,12 @@ class Translations:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scored:
-    """How likely given targets are."""
+    """How likely given targets are.
+
+    >>> scored = Scored(log_probabilities=np.array([-6.0, -2.0]), tokens=np.array([3, 1]))
+    >>> (-scored.log_probabilities / scored.tokens).tolist()  # Nats a token.
+    [2.0, 2.0]
+    """
 
     log_probabilities: Float[np.ndarray, " B"]
     """Of each target as a whole, its end included, in nats."""
