@@ -73,7 +73,9 @@ def test_greedy_decoding_is_that_of_the_parallel_pass(case):
 
 def test_a_beam_of_one_is_greedy(case):
     model, params, _ = case
-    greedy = translate(model, params, SOURCE, LENGTH, how=GREEDY, extra_length=EXTRA)
+    greedy = translate(
+        model, params, SOURCE, LENGTH, how=Sampling(top_k=1), extra_length=EXTRA
+    )
     found = translate(
         model, params, SOURCE, LENGTH, how=Beam(size=1), extra_length=EXTRA
     )
