@@ -1,8 +1,9 @@
 """`python -m benchmarks.profile CASE`: where the time of one program of a peer goes.
 
-XLA's own profiler, read back: what each instruction of the compiled program took on the
-threads that ran it, by what it computes. For the reasons in docs/benchmarks.md; only
-peers that XLA compiles can be asked.
+XLA's own profiler, read back: how long each instruction of the compiled program took, by
+what it computes. Instructions may run side by side, and one may use all cores, so that the
+times of all are more or less than that of the call. Only peers that XLA compiles can be
+asked.
 """
 
 import collections
@@ -36,7 +37,7 @@ class Spent:
 
     Attributes:
       calls: how often one ran, a call of the program.
-      milliseconds: on all threads, a call of the program.
+      milliseconds: from its beginning to its end, a call of the program.
     """
 
     calls: float = 0.0
@@ -130,7 +131,7 @@ def _kinds(programs: Programs, forward: bool) -> dict[str, str]:
 def _print(title: str, wall: float, spent: Mapping[str, Spent]) -> None:
     table = rich.table.Table(title=f"{title}, {wall:,.1f} ms a call")
     table.add_column("what is computed")
-    for column in ("times", "ms on all threads", "share"):
+    for column in ("times", "ms", "share"):
         table.add_column(column, justify="right")
     total = sum(each.milliseconds for each in spent.values())
     ordered = sorted(spent.items(), key=lambda item: -item[1].milliseconds)

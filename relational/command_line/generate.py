@@ -5,6 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relational.command_line.drawing import (
+    SeedOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+)
+
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     import rich.table
 
@@ -35,29 +42,10 @@ def generate(
     bars: Annotated[
         int, typer.Option("--bars", metavar="N", help="Bars to write, after the prime.")
     ] = 16,
-    temperature: Annotated[
-        float,
-        typer.Option(
-            "--temperature",
-            metavar="T",
-            help="1 is the model itself, less is bolder, 0 takes the likeliest token.",
-        ),
-    ] = 1.0,
-    top_k: Annotated[
-        int | None,
-        typer.Option("--top-k", metavar="K", help="Draw from the K likeliest tokens."),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            "--top-p",
-            metavar="P",
-            help="Draw from the fewest tokens that have this probability together.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")
-    ] = 0,
+    temperature: TemperatureOption = 1.0,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    seed: SeedOption = 0,
     count: Annotated[
         int, typer.Option("--count", metavar="N", help="How many pieces.")
     ] = 1,

@@ -9,6 +9,12 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from relational.command_line import translating
+from relational.command_line.drawing import (
+    SeedOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+)
 from relational.command_line.translating import (
     AlphaOption,
     AverageOption,
@@ -53,24 +59,9 @@ def translate(
     is_sampled: Annotated[
         bool, typer.Option("--sample", help="Draw from the model, instead of a search.")
     ] = False,
-    temperature: Annotated[
-        float,
-        typer.Option(
-            "--temperature", metavar="T", help="With --sample: less is bolder."
-        ),
-    ] = 1.0,
-    top_k: Annotated[
-        int | None,
-        typer.Option("--top-k", metavar="K", help="Draw from the K likeliest tokens."),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            "--top-p",
-            metavar="P",
-            help="Draw from the fewest tokens that have this probability together.",
-        ),
-    ] = None,
+    temperature: TemperatureOption = 1.0,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
     min_p: Annotated[
         float | None,
         typer.Option(
@@ -79,9 +70,7 @@ def translate(
             help="Draw from tokens with this share of the likeliest one's probability.",
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Of all that is drawn.")
-    ] = 0,
+    seed: SeedOption = 0,
     extra: ExtraOption = 50,
     batch: BatchOption = 32,
     checkpoint: CheckpointOption = "best",

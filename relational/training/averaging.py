@@ -77,8 +77,9 @@ def load_mean(
     if len(candidates) < count:
         kind = " with a validation loss" if checkpoint == "best" else ""
         raise ValueError(
-            f"`count` must be at most {len(candidates)}, the checkpoints{kind} that "
-            f"`{folder}` has kept; got {count}. `training.keep` says how many are."
+            f"`count` (`--average`) must be at most {len(candidates)}, the "
+            f"checkpoints{kind} that `{folder}` has kept; got {count}. `training.keep` "
+            "says how many are."
         )
     loaded = [load(folder, checkpoint=step) for step in candidates[:count]]
     params = mean_of([each.params for each in loaded])

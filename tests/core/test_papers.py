@@ -323,6 +323,42 @@ def test_buckets_are_those_of_t5(buckets, labels):
     assert jax.jit(buckets.label)(jnp.array(_FAR)).tolist() == labels
 
 
+@pytest.mark.parametrize("later", [True, False])
+@pytest.mark.parametrize("lowering", LOWERINGS, ids=lambda each: each.name)
+def test_the_scores_of_t5_and_their_gradients(lowering, later):
+    # Raffel et al. 2020, section 2.1: a number a bucket, added to the score.
+    near = rl.Buckets(num_buckets=6, furthest=9, later=later)
+    topology = rl.Complete() if later else rl.Causal()
+    query, key, value, bias = map(jnp.asarray, draw(*[(19, 4)] * 3, (6,)))
+
+    def ours(bias):
+        return rl.propagate(
+            topology,
+            receivers={"query": query},
+            senders={"key": key, "value": value},
+            relations={"near": near.rows(bias=bias)},
+            score=[
+                lambda receiver, sender: rl.dot(receiver.query, sender.key),
+                lambda near: near.bias,
+            ],
+            message=lambda sender: sender.value,
+            aggregator=rl.Softmax(),
+            lowering=lowering,
+        )
+
+    def formula(bias):
+        position = np.arange(19)
+        away = position[None] - position[:, None]
+        scores = query @ key.T + bias[near.label(away)]
+        is_heard = away <= (19 if later else 0)
+        return jax.nn.softmax(jnp.where(is_heard, scores, -jnp.inf)) @ value
+
+    for function in (lambda f: f(bias), lambda f: jax.jacobian(f)(bias)):
+        found, wanted = jax.jit(lambda f=function: (f(ours), f(formula)))()
+        np.testing.assert_allclose(found, wanted, atol=3e-6)
+        assert np.abs(wanted).max() > 0.1
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -53,10 +53,18 @@ def inputs(seed=0, batch=2):
     }
 
 
+def moved(params):
+    """Parameters of which none is 0: biases begin there, and would prove nothing."""
+    leaves, tree = jax.tree.flatten(params)
+    random = np.random.default_rng(2)
+    noise = [jnp.asarray(random.normal(0, 0.1, x.shape), x.dtype) for x in leaves]
+    return tree.unflatten([x + each for x, each in zip(leaves, noise, strict=True)])
+
+
 @pytest.fixture(scope="module", params=SPECS)
 def case(request):
     model = models.build(small(request.param))
-    params = jax.jit(model.init)(jax.random.key(0), inputs())
+    params = moved(jax.jit(model.init)(jax.random.key(0), inputs()))
     apply = jax.jit(model.apply, static_argnames="is_training")
     return model, params, apply
 
