@@ -9,7 +9,6 @@ width, K width of a head, L labels.
 """
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -18,16 +17,21 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import jraph
-import numpy as np
 
 import relational as rl
 from relational._checks import check_count, shown
+from relational.blocks.attention_terms import (
+    CONTENT,
+    DISTANCE,
+    bias_term,
+    fall,
+    message_term,
+    narrowed,
+    score_term,
+    slopes,
+)
 from relational.blocks.heads import all_heads, all_heads_labelled
 from relational.relations import Relation, Rows
-from relational.topologies import Topology
-
-CONTENT = "content"
-_DISTANCE = "_distance"  # Of ALiBi; names in specs begin with a letter.
 
 
 class Attention(hk.Module):
@@ -300,14 +304,14 @@ class Attention(hk.Module):
             for rows in relations.values()
             if isinstance(rows, Rows) and isinstance(rows.relation, rl.Difference)
         }
-        score = [_score_term(name) for name in self.score]
-        score += [_bias_term(name) for name in self.biases]
+        score = [score_term(name) for name in self.score]
+        score += [bias_term(name) for name in self.biases]
         context: dict[str, Any] = {}
         if self.with_slopes:
             falls = slopes(self.num_heads).reshape((1,) * rank + (self.num_heads,))
             context = {"context": {"slope": jnp.asarray(falls, jnp.float32)}}
-            relations[_DISTANCE] = rl.Offset()
-            score.append(_fall)
+            relations[DISTANCE] = rl.Offset()
+            score.append(fall)
         for sides, node_set in (
             (receivers, edge_set.receivers),
             (senders, edge_set.senders),
@@ -320,7 +324,7 @@ class Attention(hk.Module):
             terms={
                 "relations": relations,
                 "score": score,
-                "message": [_message_term(name) for name in self.message],
+                "message": [message_term(name) for name in self.message],
                 **context,
                 "aggregator": rl.Softmax(),
             },
@@ -454,74 +458,6 @@ def _weights(graph: rl.Graph, edge_set: rl.EdgeSet, said: Said) -> jax.Array:
 
 
 Listen = Callable[[Said], jax.Array]
-
-
-def narrowed(relation: Relation, topology: Topology) -> Relation:
-    """Returns a relation without rows for offsets that the topology never has.
-
-    >>> import relational as rl
-    >>> narrowed(rl.Offset(limit=512), rl.Causal() & rl.Band(before=8))
-    Offset(clip=None, limit=(-8, 0))
-    """
-    if not isinstance(relation, rl.Offset):
-        return relation
-    reach, ahead = topology.reach(), topology.ahead()
-    far = 2**30
-    return relation.within(
-        -far if reach is None else 1 - reach, far if ahead is None else ahead
-    )
-
-
-def _score_term(name: str) -> Any:
-    if name == CONTENT:
-        return lambda receiver, sender: rl.dot(receiver.query, sender.key)
-    return _named(
-        name, "receiver", lambda row, receiver: rl.dot(receiver.query, row.score)
-    )
-
-
-def _bias_term(name: str) -> Any:
-    return _named(name, None, lambda row: row.bias)
-
-
-def _fall(context: Any, _distance: Any) -> Any:
-    return -context.slope * jnp.abs(_distance).astype(jnp.float32)
-
-
-def slopes(num_heads: int) -> np.ndarray:
-    """Returns how steeply the scores of each head fall with the distance, [H].
-
-    2^(-8 i / H) for head i = 1 to H, where H is a power of two; otherwise those of the
-    power below it, then every other one of the next power (Press et al. 2022, section
-    3, and the authors' code).
-
-    >>> slopes(6).tolist()
-    [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]
-    """
-    power = 1 << (num_heads.bit_length() - 1)
-    own = 2.0 ** (-8 * np.arange(1, power + 1) / power)
-    between = 2.0 ** (-8 * np.arange(1, 2 * power, 2) / (2 * power))
-    return np.concatenate([own, between])[:num_heads]
-
-
-def _message_term(name: str) -> Any:
-    if name == CONTENT:
-        return lambda sender: sender.value
-    return _named(name, None, lambda row: row.message)
-
-
-def _named(relation: str, end: str | None, term: Callable[..., Any]) -> Any:
-    """Returns a term that declares the relation's own name as its argument."""
-
-    def call(**arguments: Any) -> Any:
-        row = arguments.pop(relation)
-        return term(row, *arguments.values())
-
-    names = [relation] if end is None else [end, relation]
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # PEP 362.
-        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
-    )
-    return call
 
 
 def _spread_init() -> hk.initializers.Initializer:

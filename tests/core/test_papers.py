@@ -10,7 +10,7 @@ import pytest
 
 import relational as rl
 from relational import blocks
-from relational.blocks.attention import slopes
+from relational.blocks.attention_terms import slopes
 from relational.lowerings.diagonals import skew, unskew
 
 LOWERINGS = [rl.lowerings.Edges(), rl.lowerings.Dense(), rl.lowerings.Tiles(block=8)]
