@@ -90,7 +90,7 @@ def bind(
     said, held = _trace_all(message, examples, "message")
     scored, held_score = _trace_all(score, examples, "score")
     _check_aggregators(aggregators, scored, said)
-    data = topology.data() if positions == (None, None) else _no_data(topology)
+    data = topology.data() if positions == (None, None) else _data_of_step(topology)
     operands = Operands(
         receiver=Side(
             jax.tree.leaves(receivers), _led(data.receiver, batch_axes, 1), positions[0]
@@ -310,10 +310,10 @@ def _led(tree: Any, batch_axes: int, rank: int) -> Any:
     return jax.tree.map(lead, tree)
 
 
-def _no_data(topology: Topology) -> Any:
-    """A step's topology reads its data from the cache, if it reads any."""
+def _data_of_step(topology: Topology) -> Any:
+    """Returns the data of a step's topology: those of a sequence, none of its nodes."""
     data = topology.data()
-    if jax.tree.leaves((data.receiver, data.sender, data.context)):
+    if jax.tree.leaves((data.receiver, data.sender)):
         raise ValueError(
             f"a step cannot take `{topology}`: its data belong to the nodes of one "
             "sequence, and a cache holds others. Step the structured part of it."

@@ -61,6 +61,7 @@ from relational.blocks.relational_convolution import (
     RelationalConvolution as RelationalConvolution,
 )
 from relational.blocks.residual import Residual as Residual
+from relational.blocks.rotary import Rotary as Rotary
 from relational.blocks.several_sets import PerEdgeSet as PerEdgeSet
 from relational.blocks.several_sets import with_graph_nodes as with_graph_nodes
 from relational.blocks.split_updates import SplitMLP as SplitMLP

@@ -4,55 +4,59 @@ The topology, the relations and the attributes that they read come with the grap
 block owns the projections and the relations' tables. Its decoder is derived: the same
 terms, one node at a time.
 
-Shapes: *lead leading axes of the graph (a batch), H heads, R receivers, S senders, D
-width, K width of a head, L labels.
+Shapes: *lead leading axes of the graph (a batch), H heads, C heads of senders, R
+receivers, S senders, D width, K width of a head, L labels.
 """
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 import jraph
 
 import relational as rl
-from relational._checks import check_count, shown
-from relational.blocks.attention_terms import (
-    CONTENT,
-    DISTANCE,
-    bias_term,
-    fall,
-    message_term,
-    narrowed,
-    score_term,
-    slopes,
-)
-from relational.blocks.heads import all_heads, all_heads_labelled
-from relational.relations import Relation, Rows
+from relational._checks import shown
+from relational.blocks import attention_decoding as decoding
+from relational.blocks.attention_saying import Saying, heads_of, spread_init, terms_of
+from relational.blocks.attention_terms import CONTENT
+from relational.blocks.heads import all_heads
+from relational.blocks.rotary import Rotary
+from relational.blocks.said import Listen, Said, softmax_of
+from relational.topologies import Topology
 
 
 class Attention(hk.Module):
     """Multi-head attention over an edge set (Vaswani et al. 2017, section 3.2).
 
     A score is the sum of what `score` names: "content" is query . key, a relation is
-    query . row (Shaw et al. 2018, equation 4; Huang et al. 2018, equation 3), all over
-    sqrt(K). A message is the sum of what `message` names: "content" is the value, a
-    relation is its row (Shaw et al. 2018, equation 3). To a score may be added a number
-    of each label, learned for each head (Raffel et al. 2020, section 2.1), and a fall
-    with the distance of positions, fixed for each head (Press et al. 2022, "Train
-    short, test long", section 3).
+    query . row (Shaw et al. 2018, equation 4; Huang et al. 2018, equation 3), and of
+    what `sender_score` names: key . row (He et al. 2021, equation 4), all over sqrt(K).
+    A message is the sum of what `message` names: "content" is the value, a relation is
+    its row (Shaw et al. 2018, equation 3). To a score may be added a number of each
+    label, learned for each head (Raffel et al. 2020, section 2.1), and a fall with the
+    distance of positions, fixed for each head (Press et al. 2022, "Train short, test
+    long", section 3).
+
+    A relation that comes with features, `relation.rows(features=[L, D])`, has no rows of
+    this block's own: its features are projected to rows, as those of nodes are. A sender
+    then looks up the label that the receiver has to it (He et al. 2021, section 3.1).
 
     Args:
       over: the edge set.
       num_heads: H.
+      num_key_heads: C, of keys and values, which divides H; each is heard by H / C heads
+        (Ainslie et al. 2023, "GQA"; with 1, Shazeer 2019). By default H.
       head_width: K; by default the receivers' width / H.
       score, message: what they are sums of.
+      sender_score: relations whose rows are multiplied with the key.
       tables: whether each head has rows of its own, or all heads share them.
       biases: relations with one learned number a label and head, added to the score.
       with_slopes: whether scores fall with the distance; see `slopes`.
+      rotary: turns queries and keys for each other, by the integer attribute `position`
+        of their nodes if they have it, and otherwise by their places, 0, 1, 2, ...
+      scale: what the terms of a score are divided by: sqrt(K), or sqrt(n K) for n terms
+        in `score` and `sender_score` together, as He et al. have it.
       with_bias: whether projections have biases.
 
     Example:
@@ -79,37 +83,35 @@ class Attention(hk.Module):
         *,
         over: str,
         num_heads: int,
+        num_key_heads: int | None = None,
         head_width: int | None = None,
         score: Sequence[str] = (CONTENT,),
         message: Sequence[str] = (CONTENT,),
+        sender_score: Sequence[str] = (),
         tables: Literal["per_head", "shared"] = "per_head",
         biases: Sequence[str] = (),
         with_slopes: bool = False,
+        rotary: Rotary | None = None,
+        scale: Literal["width", "terms"] = "width",
         with_bias: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        check_count("num_heads", num_heads, least=1, advice="It counts heads.")
-        if head_width is not None:
-            advice = "It counts the channels of a head."
-            check_count("head_width", head_width, least=1, advice=advice)
-        _check_terms("score", score)
-        _check_terms("message", message)
-        if tables not in ("per_head", "shared"):
-            raise ValueError(
-                f"`tables` must be 'per_head' or 'shared'; got {shown(tables)}."
-            )
         self.over = over
-        self.num_heads = num_heads
-        self.head_width = head_width
-        self.score = tuple(score)
-        self.message = tuple(message)
-        if biases:
-            _check_terms("biases", biases)
-        self.biases = tuple(biases)
-        self.with_slopes = with_slopes
-        self.tables = tables
-        self.with_bias = with_bias
+        self.saying = Saying(
+            over=over,
+            heads=heads_of(num_heads, num_key_heads),
+            head_width=head_width,
+            score=terms_of("score", score, least=1),
+            message=terms_of("message", message, least=1),
+            sender_score=terms_of("sender_score", sender_score, least=0),
+            tables=tables,
+            biases=terms_of("biases", biases, least=0),
+            with_slopes=with_slopes,
+            rotary=rotary,
+            scale=scale,
+            with_bias=with_bias,
+        )
 
     def __call__(
         self,
@@ -117,7 +119,8 @@ class Attention(hk.Module):
         *,
         dropout_rate: float = 0.0,
         lowering: Any = None,
-        listen: "Listen | None" = None,
+        positions: jax.Array | None = None,
+        listen: Listen | None = None,
     ) -> Any:
         """Returns the graph with the receivers' features replaced by what they heard.
 
@@ -126,6 +129,7 @@ class Attention(hk.Module):
             tuple has the node set `node` and the edge set `edge`.
           dropout_rate: of the weights; needs a key (`hk.next_rng_key`).
           lowering: as for `rl.propagate`.
+          positions: integers [*lead, N], for `rotary` where nodes do not say theirs.
           listen: another way to hear what is said, as `step` has; by default
             `rl.propagate` over the edge set.
         """
@@ -138,15 +142,15 @@ class Attention(hk.Module):
                 "`graph` must be an `rl.Graph` or a `jraph.GraphsTuple`; got "
                 f"{shown(graph)}."
             )
-        said = self._say(graph, rank=graph.batch_axes)
+        said = self.saying.said(graph, positions)
         if listen is not None:
             return self._finish(graph, listen(said))
         dropout = None
         if dropout_rate:
             dropout = rl.Dropout(dropout_rate, hk.next_rng_key())
         heard = rl.propagate(
-            all_heads(graph.edge_set(self.over).topology),
-            batch_axes=graph.batch_axes + 1,
+            all_heads(graph.edge_set(self.over).topology, said.num_head_axes),
+            batch_axes=said.batch_axes,
             dropout=dropout,
             lowering=lowering,
             **said.sides,
@@ -155,23 +159,21 @@ class Attention(hk.Module):
         return self._finish(graph, heard)
 
     @hk.transparent
-    def start(self, graph: rl.Graph, *, length: int) -> rl.Cache:
+    def start(
+        self, graph: rl.Graph, *, length: int, stepped: Topology | None = None
+    ) -> rl.Cache:
         """Returns an empty cache for sequences of at most `length` nodes.
 
         Args:
           graph: a graph of the right shapes, with one node or more.
           length: the longest sequence.
+          stepped: who hears whom where nodes come one by one; by default who does so in
+            the graph. Behind a prefix, whose nodes hear ahead, nobody does.
         """
-        topology, axes = graph.edge_set(self.over).topology, graph.batch_axes + 1
-        caches = []
-
-        def listen(said: Said) -> jax.Array:
-            senders = said.sides["senders"]
-            caches.append(rl.start(topology, senders, length=length, batch_axes=axes))
-            return jnp.zeros_like(said.sides["receivers"]["query"])
-
-        self(graph, listen=listen)
-        return caches[0]
+        topology = stepped or graph.edge_set(self.over).topology
+        return self._through(
+            graph, lambda said: decoding.start(said, topology, length)
+        )[1]
 
     @hk.transparent
     def start_fixed(
@@ -183,22 +185,19 @@ class Attention(hk.Module):
           graph: features of the senders, and of one or more receivers.
           lengths: [batch], how many senders count for each sequence.
         """
-        topology, axes = graph.edge_set(self.over).topology, graph.batch_axes + 1
-        caches = []
-
-        def listen(said: Said) -> jax.Array:
-            senders = said.sides["senders"]
-            caches.append(
-                rl.start_fixed(topology, senders, batch_axes=axes, lengths=lengths)
-            )
-            return jnp.zeros_like(said.sides["receivers"]["query"])
-
-        self(graph, listen=listen)
-        return caches[0]
+        topology = graph.edge_set(self.over).topology
+        return self._through(
+            graph, lambda said: decoding.start_fixed(said, topology, lengths)
+        )[1]
 
     @hk.transparent
     def prefill(
-        self, cache: rl.Cache, graph: rl.Graph, lengths: jax.Array | None = None
+        self,
+        cache: rl.Cache,
+        graph: rl.Graph,
+        lengths: jax.Array | None = None,
+        *,
+        stepped: Topology | None = None,
     ) -> tuple[rl.Graph, rl.Cache]:
         """Takes a whole prime in one parallel pass.
 
@@ -207,27 +206,16 @@ class Attention(hk.Module):
           graph: the prime's nodes, from position 0 on; of senders that a fixed cache
             holds, none need be there.
           lengths: [batch], how many nodes count for each sequence.
+          stepped: as for `start`, now that the prime is there; by default as before.
 
         Returns:
           What `__call__` returns, and the cache after the prime.
         """
-        caches = []
-
-        def listen(said: Said) -> jax.Array:
-            sides, topology = dict(said.sides), cache.topology
-            if cache.is_fixed:
-                sides["senders"] = cache.senders
-                held = (cache.positions >= 0).sum(axis=-1, dtype=jnp.int32)
-                topology = topology & all_heads(rl.Lengths(senders=held))
-                caches.append(cache)
-            else:
-                caches.append(rl.prefill(cache, sides["senders"], lengths))
-            heard: jax.Array = rl.propagate(
-                topology, batch_axes=cache.batch_axes, **sides, **said.terms
-            )
-            return heard
-
-        return self(graph, listen=listen), caches[0]
+        topology = graph.edge_set(self.over).topology
+        return self._through(
+            graph,
+            lambda said: decoding.prefill(said, cache, topology, stepped, lengths),
+        )
 
     @hk.transparent
     def step(
@@ -237,21 +225,16 @@ class Attention(hk.Module):
 
         Args:
           cache: of the nodes before, or of fixed senders.
-          graph: a graph whose node set has one node, [*lead, 1, D].
+          graph: a graph whose node set has one node, [*lead, 1, D]. Given labels are
+            those of this node to all senders, [*lead, 1, S].
           position: [batch], where each sequence stands.
         """
-        caches = []
-
-        def listen(said: Said) -> jax.Array:
-            heard: jax.Array
-            sides = dict(said.sides)
-            if cache.is_fixed:
-                del sides["senders"]
-            heard, after = rl.step(cache, position, **sides, **said.terms)
-            caches.append(after)
-            return heard
-
-        return self(graph, listen=listen), caches[0]
+        lead = (1,) * (graph.batch_axes - 1)
+        return self._through(
+            graph,
+            lambda said: decoding.step(said, cache, position),
+            positions=position.reshape(-1, *lead, 1),
+        )
 
     @hk.transparent
     def weights(self, graph: rl.Graph) -> jax.Array:
@@ -267,199 +250,37 @@ class Attention(hk.Module):
         Raises:
           ValueError: as `rl.per_edge`, for graphs with too many edges.
         """
-        found = []
 
-        def listen(said: Said) -> jax.Array:
-            found.append(_weights(graph, graph.edge_set(self.over), said))
-            return jnp.zeros_like(said.sides["receivers"]["query"])
+        def listen(said: Said) -> tuple[jax.Array, jax.Array]:
+            return said.nothing(), softmax_of(said, graph.edge_set(self.over))
 
-        self(graph, listen=listen)
-        return found[0]
+        found: jax.Array = self._through(graph, listen)[1]
+        return found
 
     @hk.transparent
-    def _say(self, graph: rl.Graph, rank: int) -> "Said":
-        """Returns arrays and terms as `rl.propagate` takes them."""
-        edge_set = graph.edge_set(self.over)
-        for node_set in (edge_set.receivers, edge_set.senders):
-            _check_features(graph, node_set)
-        width = graph.features(edge_set.receivers).shape[-1]
-        key_width = self._key_width(width)
-        receivers = {
-            "query": self._project(graph, edge_set.receivers, "query", key_width)
-            / math.sqrt(key_width)
-        }
-        senders = {}
-        if CONTENT in self.score:
-            senders["key"] = self._project(graph, edge_set.senders, "key", key_width)
-        if CONTENT in self.message:
-            senders["value"] = self._project(
-                graph, edge_set.senders, "value", key_width
-            )
-        relations: dict[str, Relation | Rows] = {}
-        for name in dict.fromkeys((*self.score, *self.message, *self.biases)):
-            if name != CONTENT:
-                relations[name] = self._rows(name, graph, key_width)
-        needed = {
-            rows.relation.attribute
-            for rows in relations.values()
-            if isinstance(rows, Rows) and isinstance(rows.relation, rl.Difference)
-        }
-        score = [score_term(name) for name in self.score]
-        score += [bias_term(name) for name in self.biases]
-        context: dict[str, Any] = {}
-        if self.with_slopes:
-            falls = slopes(self.num_heads).reshape((1,) * rank + (self.num_heads,))
-            context = {"context": {"slope": jnp.asarray(falls, jnp.float32)}}
-            relations[DISTANCE] = rl.Offset()
-            score.append(fall)
-        for sides, node_set in (
-            (receivers, edge_set.receivers),
-            (senders, edge_set.senders),
-        ):
-            attributes = graph.attributes(node_set)
-            for attribute in needed & set(attributes):
-                sides[attribute] = jnp.expand_dims(attributes[attribute], rank)
-        return Said(
-            sides={"receivers": receivers, "senders": senders},
-            terms={
-                "relations": relations,
-                "score": score,
-                "message": [message_term(name) for name in self.message],
-                **context,
-                "aggregator": rl.Softmax(),
-            },
-        )
+    def _through(
+        self,
+        graph: rl.Graph,
+        listen: Callable[[Said], tuple[jax.Array, Any]],
+        **how: Any,
+    ) -> tuple[rl.Graph, Any]:
+        """Returns the graph after another way to hear, and what else that gives."""
+        extras = []
 
-    def _key_width(self, width: int) -> int:
-        if self.head_width is not None:
-            return self.head_width
-        if width % self.num_heads:
-            raise ValueError(
-                f"`num_heads` must divide the width of the nodes, {width}; got "
-                f"{self.num_heads}. Or give `head_width`."
-            )
-        return width // self.num_heads
+        def keep(said: Said) -> jax.Array:
+            heard, extra = listen(said)
+            extras.append(extra)
+            return heard
 
-    @hk.transparent
-    def _project(self, graph: rl.Graph, node_set: str, name: str, width: int) -> Any:
-        x = graph.features(node_set)
-        *lead, nodes, _ = x.shape
-        # One product of two matrices: the gradient of the batched form is twice as slow.
-        flat = x.reshape(-1, x.shape[-1])
-        layer = hk.Linear(
-            self.num_heads * width, self.with_bias, w_init=_spread_init(), name=name
-        )
-        split = layer(flat).reshape(*lead, nodes, self.num_heads, width)
-        return jnp.moveaxis(split, -2, -3)  # [*lead, H, N, K]
-
-    @hk.transparent
-    def _rows(self, name: str, graph: rl.Graph, width: int) -> Rows:
-        edge_set, rank = graph.edge_set(self.over), graph.batch_axes
-        num_nodes = (
-            graph.num_nodes(edge_set.receivers),
-            graph.num_nodes(edge_set.senders),
-        )
-        if name not in edge_set.relations:
-            names = ", ".join(edge_set.relations) or "none"
-            raise ValueError(
-                "`score`, `message` and `biases` name relations of the edge set "
-                f"`{self.over}`, {names}; got `{name}`."
-            )
-        relation = narrowed(edge_set.relations[name], edge_set.topology)
-        relation = all_heads_labelled(relation, num_nodes)
-        num_labels = relation.num_labels
-        if num_labels is None:
-            raise ValueError(
-                f"the relation `{name}` must be bounded to have a table; got {relation}. "
-                "Give it `clip` or `limit`."
-            )
-        heads = self.num_heads if self.tables == "per_head" else 1
-        tables = {}
-        if name in self.biases:
-            learned = hk.get_parameter(
-                f"bias_{name}", (heads, num_labels), jnp.float32, jnp.zeros
-            )
-            tables["bias"] = learned.reshape((1,) * rank + learned.shape)
-        for role, used in (("score", self.score), ("message", self.message)):
-            if name in used:
-                table = hk.get_parameter(
-                    f"{role}_{name}",
-                    (heads, num_labels, width),
-                    jnp.float32,
-                    hk.initializers.RandomNormal(width**-0.5),
-                )
-                tables[role] = table.reshape((1,) * rank + table.shape)
-        return relation.rows(**tables)
+        return self(graph, listen=keep, **how), extras[0]
 
     @hk.transparent
     def _finish(self, graph: rl.Graph, heard: jax.Array) -> rl.Graph:
         receivers = graph.edge_set(self.over).receivers
         width = graph.features(receivers).shape[-1]
-        joined = jnp.moveaxis(heard, -3, -2)  # [*lead, R, H, K]
-        *lead, nodes, heads, key_width = joined.shape
-        layer = hk.Linear(width, self.with_bias, w_init=_spread_init(), name="output")
-        out = layer(joined.reshape(-1, heads * key_width)).reshape(*lead, nodes, width)
-        return graph.with_features(receivers, out)
-
-
-def _check_terms(name: str, terms: Any) -> None:
-    if isinstance(terms, str) or not isinstance(terms, Sequence) or not terms:
-        raise ValueError(
-            f"`{name}` must be a list of '{CONTENT}' and names of relations, such as "
-            f"['{CONTENT}', 'offset']; got {shown(terms)}."
+        joined = self.saying.heads.join(heard)  # [*lead, R, H K]
+        layer = hk.Linear(
+            width, self.saying.with_bias, w_init=spread_init(), name="output"
         )
-    twice = [term for index, term in enumerate(terms) if term in terms[:index]]
-    if twice:
-        raise ValueError(f"`{name}` has `{twice[0]}` a second time. Remove it.")
-
-
-def _check_features(graph: rl.Graph, node_set: str) -> None:
-    """Refuses features that are not [*lead, N, D] floats."""
-    features = graph.features(node_set)
-    shape = getattr(features, "shape", None)
-    is_float = shape is not None and jnp.issubdtype(features.dtype, jnp.floating)
-    if shape is None or not is_float or len(shape) != graph.batch_axes + 2:
-        raise ValueError(
-            f"the features of the node set `{node_set}` must be floats [*lead, N, D] "
-            f"with {graph.batch_axes} leading axes (`batch_axes`); got "
-            f"{shown(features)}."
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Said:
-    """What nodes bring along, and what edges say of it."""
-
-    sides: Mapping[str, Any]
-    terms: Mapping[str, Any]
-
-
-def _weights(graph: rl.Graph, edge_set: rl.EdgeSet, said: Said) -> jax.Array:
-    """Returns the softmax of all scores, [*lead, H, R, S], edge by edge."""
-    num_receivers = graph.num_nodes(edge_set.receivers)
-    num_senders = graph.num_nodes(edge_set.senders)
-    scores = rl.per_edge(
-        all_heads(edge_set.topology),
-        said.terms["score"],
-        relations=said.terms["relations"],
-        context=said.terms.get("context"),
-        batch_axes=graph.batch_axes + 1,
-        **said.sides,
-    )  # [*lead, H, E]
-    senders, receivers = edge_set.topology.edges(num_receivers, num_senders)
-    lead = scores.shape[:-1]
-    largest = jnp.full((*lead, num_receivers), -jnp.inf, scores.dtype)
-    largest = largest.at[..., receivers].max(scores)
-    lifted = jnp.exp(scores - largest[..., receivers])
-    heard = jnp.zeros((*lead, num_receivers, num_senders), scores.dtype)
-    heard = heard.at[..., receivers, senders].add(lifted)  # Edges may be repeated.
-    total = heard.sum(axis=-1, keepdims=True)
-    return heard / jnp.where(total == 0, jnp.ones_like(total), total)
-
-
-Listen = Callable[[Said], jax.Array]
-
-
-def _spread_init() -> hk.initializers.Initializer:
-    """Keeps the size of what passes: variance 1 / inputs (fan-in scaling)."""
-    return hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+        flat = layer(joined.reshape(-1, joined.shape[-1]))
+        return graph.with_features(receivers, flat.reshape(*joined.shape[:-1], width))

@@ -40,12 +40,24 @@ def narrowed(relation: Relation, topology: Topology) -> Relation:
     )
 
 
-def score_term(name: str) -> Any:
-    """Returns query . key, or query . row of a relation."""
-    if name == CONTENT:
-        return lambda receiver, sender: rl.dot(receiver.query, sender.key)
+def score_term(name: str, is_turned: bool = False) -> Any:
+    """Returns query . key, or query . row of a relation.
+
+    Rows know nothing of positions, so that queries are turned for keys alone.
+    """
+    if name != CONTENT:
+        return _named(
+            name, "receiver", lambda row, receiver: rl.dot(receiver.query, row.score)
+        )
+    if is_turned:
+        return lambda receiver, sender: rl.dot(receiver.turned, sender.turned)
+    return lambda receiver, sender: rl.dot(receiver.query, sender.key)
+
+
+def sender_term(name: str) -> Any:
+    """Returns key . row of a relation (He et al. 2021, position to content)."""
     return _named(
-        name, "receiver", lambda row, receiver: rl.dot(receiver.query, row.score)
+        name, "sender", lambda row, sender: rl.dot(sender.key, row.sender_score)
     )
 
 

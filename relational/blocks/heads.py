@@ -1,11 +1,12 @@
-"""Heads as one more leading axis, behind those of the graph.
+"""Heads as one more leading axis, or two, behind those of the graph.
 
-What a topology or a relation holds has the leading axes of its graph and no heads. An
-attention whose arrays are [*lead, H, N, K] puts a unit axis there, or the examples of a
-batch would be taken for heads.
+Where several heads of receivers hear one head of senders, arrays of the senders have
+size 1 on an axis: they are shared, and never copied. What a topology or a relation holds
+has the leading axes of its graph and no heads; it gets unit axes there, or the examples
+of a batch would be taken for heads.
 
-Shapes: *lead leading axes of the graph, H heads, K width of a head, N nodes, E edges, R
-receivers, S senders.
+Shapes: *lead leading axes of the graph, H heads, C heads of senders, K width of a head, N
+nodes, E edges, R receivers, S senders.
 """
 
 import dataclasses
@@ -36,8 +37,62 @@ def joined_heads(heard: jax.Array, heads: str) -> jax.Array:
     return moved.reshape(*moved.shape[:-2], math.prod(moved.shape[-2:]))
 
 
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """How the channels of receivers and of senders are split into heads.
+
+    Attributes:
+      receivers: H, how many ask.
+      senders: C, how many answer; each is heard by the H / C heads that follow it.
+
+    >>> Heads(8, 8).axes, Heads(8, 1).axes, Heads(8, 2).axes
+    ((8,), (8,), (2, 4))
+    >>> Heads(8, 1).sender_axes, Heads(8, 2).sender_axes
+    ((1,), (2, 1))
+    """
+
+    receivers: int
+    senders: int
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes of heads that arrays of receivers have."""
+        if self.senders in (1, self.receivers):
+            return (self.receivers,)
+        return (self.senders, self.receivers // self.senders)
+
+    @property
+    def sender_axes(self) -> tuple[int, ...]:
+        """Those that arrays of senders have."""
+        return (self.senders, *(1,) * (len(self.axes) - 1))
+
+    def split(self, channels: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+        """Returns [*lead, N, heads K] as [*lead, *axes, N, K]."""
+        *lead, nodes, width = channels.shape
+        num_heads = math.prod(axes)
+        split = channels.reshape(*lead, nodes, num_heads, width // num_heads)
+        moved = jnp.moveaxis(split, -2, -3)
+        return moved.reshape(*lead, *axes, nodes, width // num_heads)
+
+    def join(self, heard: jax.Array) -> jax.Array:
+        """Returns [*lead, *axes, N, K] as [*lead, N, H K]."""
+        one = self.as_one_axis(heard)
+        joined = jnp.moveaxis(one, -3, -2)
+        return joined.reshape(*joined.shape[:-2], -1)
+
+    def as_one_axis(self, heard: jax.Array) -> jax.Array:
+        """Returns [*lead, *axes, N, K] as [*lead, H, N, K]."""
+        lead = heard.shape[: -2 - len(self.axes)]
+        return heard.reshape(*lead, self.receivers, *heard.shape[-2:])
+
+    def of_each(self, leaf: jax.Array, rank: int) -> jax.Array:
+        """Returns [H or 1, ...] with `rank` unit axes in front, and the axes of heads."""
+        axes = self.axes if leaf.shape[0] != 1 else (1,) * len(self.axes)
+        return leaf.reshape((1,) * rank + axes + leaf.shape[1:])
+
+
 @functools.singledispatch
-def all_heads(topology: Topology) -> Topology:
+def all_heads(topology: Topology, num_axes: int = 1) -> Topology:
     """Returns a topology whose arrays, if each example has its own, are for all heads.
 
     >>> import numpy as np, relational as rl
@@ -47,7 +102,7 @@ def all_heads(topology: Topology) -> Topology:
     if not dataclasses.is_dataclass(topology):
         return topology
     parts = {
-        field.name: all_heads(getattr(topology, field.name))
+        field.name: all_heads(getattr(topology, field.name), num_axes)
         for field in dataclasses.fields(topology)
         if isinstance(getattr(topology, field.name), Topology)
     }
@@ -55,52 +110,60 @@ def all_heads(topology: Topology) -> Topology:
 
 
 @all_heads.register
-def _(topology: rl.SameSegment) -> Topology:
+def _(topology: rl.SameSegment, num_axes: int = 1) -> Topology:
     senders = topology.sender_ids
-    senders = None if senders is None else _spaced(senders, rank=1)
-    return rl.SameSegment(_spaced(topology.ids, rank=1), senders)
+    senders = None if senders is None else _spaced(senders, 1, num_axes)
+    return rl.SameSegment(_spaced(topology.ids, 1, num_axes), senders)
 
 
 @all_heads.register
-def _(topology: rl.Lengths) -> Topology:
+def _(topology: rl.Lengths, num_axes: int = 1) -> Topology:
     sides = {"receivers": topology.receivers, "senders": topology.senders}
-    known = {k: _spaced(v, rank=0) for k, v in sides.items() if v is not None}
+    known = {k: _spaced(v, 0, num_axes) for k, v in sides.items() if v is not None}
     return rl.Lengths(**known)
 
 
 @all_heads.register
-def _(topology: rl.Edges) -> Topology:
+def _(topology: rl.Edges, num_axes: int = 1) -> Topology:
     ends = {
-        side: _spaced(getattr(topology, side), rank=1)
+        side: _spaced(getattr(topology, side), 1, num_axes)
         for side in ("senders", "receivers")
     }
     return dataclasses.replace(topology, **ends)
 
 
 @all_heads.register
-def _(topology: rl.Neighbours) -> Topology:
+def _(topology: rl.Neighbours, num_axes: int = 1) -> Topology:
     valid = topology.valid
     return dataclasses.replace(
         topology,
-        senders=_spaced(topology.senders, rank=2),
-        valid=None if valid is None else _spaced(valid, rank=2),
+        senders=_spaced(topology.senders, 2, num_axes),
+        valid=None if valid is None else _spaced(valid, 2, num_axes),
     )
 
 
-def all_heads_labelled(relation: Relation, num_nodes: tuple[int, int]) -> Relation:
+def all_heads_labelled(
+    relation: Relation, num_nodes: tuple[int, int], rank: int, num_axes: int = 1
+) -> Relation:
     """Returns a relation whose labels, if each example has its own, are for all heads.
 
     Args:
       relation: any; `rl.Labels` hold [*lead, R, S] or [*lead, E].
       num_nodes: (R, S).
+      rank: how many axes *lead has.
+      num_axes: of heads.
     """
     if not isinstance(relation, rl.Labels):
         return relation
-    is_by_pair = jnp.shape(relation.labels)[-2:] == num_nodes
-    labels = _spaced(relation.labels, rank=2 if is_by_pair else 1)
+    shape = jnp.shape(relation.labels)
+    is_by_pair = shape[-2:] == num_nodes or len(shape) == rank + 2
+    labels = _spaced(relation.labels, 2 if is_by_pair else 1, num_axes)
     return rl.Labels(labels, relation.count)
 
 
-def _spaced(leaf: Any, *, rank: int) -> Any:
-    """Puts a unit axis before the last `rank` axes, if there is any before them."""
-    return leaf if leaf.ndim <= rank else jnp.expand_dims(leaf, leaf.ndim - rank)
+def _spaced(leaf: Any, rank: int, num_axes: int) -> Any:
+    """Puts unit axes before the last `rank` axes, if there is any before them."""
+    if leaf.ndim <= rank:
+        return leaf
+    at = leaf.ndim - rank
+    return leaf.reshape(*leaf.shape[:at], *(1,) * num_axes, *leaf.shape[at:])
