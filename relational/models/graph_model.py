@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import relational as rl
 from relational import blocks, specs
 from relational.blocks.residual import norm
-from relational.models.named import topology_of
+from relational.models.edge_sets import bare, stepped, with_prefix
+from relational.models.named import rotary_of
 from relational.models.token_graph import (
     Inputs,
     check_complete,
@@ -38,9 +39,13 @@ class Model:
     """A model as pure functions.
 
     `inputs` are, for each node set, integer arrays [B, N]: `token`, and the attributes
-    that are embedded or that relations read. Two are known by their names: `length`,
+    that are embedded or that relations read. Some are known by their names: `length`,
     [B], says how many nodes of a padded set count; `segment`, [B, N], in which of
-    several packed sequences a node is.
+    several packed sequences a node is; `prefix`, [B], how many nodes the topology
+    `prefix` means (of packed sequences [B, N], for each node that of its own);
+    `position`, [B, N], where nodes stand, for sinusoids and rotary positions, if not at
+    0, 1, 2, ... And for each edge set, by relation, the labels that are given: integers
+    [B, R, S]; to `step`, those of the new node to all senders, [B, 1, S].
 
     Attributes:
       init: (key, inputs) -> params.
@@ -48,7 +53,8 @@ class Model:
       start: (params, inputs, length) -> caches for up to `length` nodes of the set that
         is read out. Of that set, only shapes count; the other sets, such as a source,
         are computed here once.
-      prefill: (params, caches, inputs, lengths [B]) -> (logits [B, N, V], caches).
+      prefill: (params, caches, inputs, lengths [B]) -> (logits [B, N, V], caches). A
+        prefix lies within the prime; unless `prefix` is given, the prime is the prefix.
       step: (params, caches, inputs of one node, position [B]) -> (logits [B, 1, V],
         caches).
       weights: (params, inputs) -> for each attention, in order, [B, H, R, S]: how much
@@ -107,7 +113,6 @@ def build_model(spec: specs.ModelSpec) -> Model:
         def start(inputs: Inputs, length: int) -> Caches:
             check_complete(spec, inputs)
             inputs, lengths = for_stepping(spec, inputs)
-            bare = {name: topology_of(its.topology) for name, its in spec.edges.items()}
 
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 del index
@@ -115,9 +120,11 @@ def build_model(spec: specs.ModelSpec) -> Model:
                 heard = attention(graph)
                 if ends.receivers != spec.read_out.node:
                     return heard, None  # Computed here once, and never again.
+                name = attention.over
                 if ends.senders == ends.receivers:
-                    return heard, attention.start(graph, length=length)
-                graph = graph.with_topology(attention.over, bare[attention.over])
+                    later = stepped(spec, name, ends)
+                    return heard, attention.start(graph, length=length, stepped=later)
+                graph = graph.with_topology(name, bare(spec, name, inputs))
                 return heard, attention.start_fixed(graph, lengths[ends.senders])
 
             caches = module(inputs, listen)[1]
@@ -125,15 +132,20 @@ def build_model(spec: specs.ModelSpec) -> Model:
 
         def prefill(caches: Caches, inputs: Inputs, lengths: jax.Array) -> _Stepped:
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
-                return attention.prefill(caches[index], graph, lengths)
+                ends = graph.edge_set(attention.over)
+                later = stepped(spec, attention.over, ends)
+                return attention.prefill(caches[index], graph, lengths, stepped=later)
 
-            return module(read_out_only(spec, inputs), listen)
+            inputs = with_prefix(spec, read_out_only(spec, inputs), lengths)
+            return module(inputs, listen)
 
         def step(caches: Caches, inputs: Inputs, position: jax.Array) -> _Stepped:
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
                 return attention.step(caches[index], graph, position)
 
-            inputs = read_out_only(spec, inputs)
+            # A cache knows its prefix; none of the nodes to come is of it.
+            nobody = jnp.zeros_like(position)
+            inputs = with_prefix(spec, read_out_only(spec, inputs), nobody)
             return module(inputs, listen, positions=position[:, None])
 
         def weights(inputs: Inputs) -> tuple[jax.Array, ...]:
@@ -234,12 +246,16 @@ class _GraphModel(hk.Module):
             attention = blocks.Attention(
                 over=own.over,
                 num_heads=own.heads,
+                num_key_heads=own.kv_heads,
                 head_width=own.head_width,
                 score=own.score,
                 message=own.message,
+                sender_score=own.sender_score,
                 tables=own.tables,
                 biases=own.biases,
                 with_slopes=own.slopes,
+                rotary=rotary_of(own.rotary),
+                scale=own.scale,
                 with_bias=own.bias,
                 name=name,
             )

@@ -1,8 +1,5 @@
 """From what the nodes of a spec are given to the graph that its blocks update.
 
-Node sets of padded or packed sequences say how long they are, or which segments they
-hold; every edge set is then cut down to the pairs of nodes that are there.
-
 Shapes: B batch, N nodes of a set, D width.
 """
 
@@ -15,17 +12,18 @@ import jax.numpy as jnp
 import relational as rl
 from relational import blocks, specs
 from relational.blocks.residual import dropout
-from relational.models.named import relation_of, topology_of
+from relational.models.edge_sets import (
+    LENGTH,
+    OF_SETS,
+    POSITION,
+    SEGMENT,
+    Inputs,
+    edge_sets,
+    unlabelled,
+    with_prefix,
+    within,
+)
 from relational.specs.checks import table_width
-from relational.topologies import Topology
-
-Inputs = Mapping[str, Mapping[str, Any]]
-
-LENGTH = "length"
-"""The input that says how many nodes of a set count, integers [B]."""
-
-SEGMENT = "segment"
-"""The input that says in which of several packed sequences a node is, integers [B, N]."""
 
 
 def check_complete(spec: specs.ModelSpec, inputs: Inputs) -> None:
@@ -55,7 +53,8 @@ def for_stepping(
                 f"`{edge_set.receiver_set}` hears `{read_out}`, whose later nodes are "
                 "not there yet."
             )
-    packed = [name for name in inputs if SEGMENT in inputs[name]]
+    inputs = unlabelled(spec, inputs)
+    packed = [name for name in spec.nodes if SEGMENT in inputs[name]]
     if packed:
         raise ValueError(
             f"`{SEGMENT}` must be left out for stepping; `{packed[0]}` has it. Take one "
@@ -63,13 +62,19 @@ def for_stepping(
         )
     growing = {key: leaf for key, leaf in inputs[read_out].items() if key != LENGTH}
     lengths = {name: inputs[name].get(LENGTH) for name in spec.nodes}
-    return {**inputs, read_out: growing}, lengths
+    nobody = jnp.zeros(len(growing["token"]), jnp.int32)
+    return with_prefix(spec, {**inputs, read_out: growing}, nobody), lengths
 
 
 def read_out_only(spec: specs.ModelSpec, inputs: Inputs) -> Inputs:
-    """Returns the inputs of the set that is read out: caches hold all of the others."""
+    """Returns the inputs of the set that is read out: caches hold all of the others.
+
+    Labels of the edges that end in it are among them.
+    """
     name = spec.read_out.node
-    return {name: {key: leaf for key, leaf in inputs[name].items() if key != LENGTH}}
+    edges = {key: leaves for key, leaves in inputs.items() if key in spec.edges}
+    own = {key: leaf for key, leaf in inputs[name].items() if key != LENGTH}
+    return {**edges, name: own}
 
 
 def tables_of(spec: specs.ModelSpec) -> dict[str, blocks.Embedding]:
@@ -100,75 +105,23 @@ def graph_of_tokens(
       tables: of tokens.
       rate: of dropout.
     """
-    batch = len(next(iter(inputs.values()))["token"])
+    batch = next(len(inputs[name]["token"]) for name in spec.nodes if name in inputs)
     nodes = {}
     for name, node in spec.nodes.items():
         if name not in inputs:
             dtype = tables[name].table.dtype
             nodes[name] = {"features": jnp.zeros((batch, 0, node.width), dtype)}
             continue
-        given = {
-            key: leaf
-            for key, leaf in inputs[name].items()
-            if key not in (LENGTH, SEGMENT)
-        }
+        given = {key: leaf for key, leaf in inputs[name].items() if key not in OF_SETS}
         at = positions
         if SEGMENT in inputs[name]:
-            at = _within(jnp.asarray(inputs[name][SEGMENT]))
+            at = within(jnp.asarray(inputs[name][SEGMENT]))
+        at = given.get(POSITION, at)
+        given |= {} if at is None else {POSITION: at}
         features = _embed(name, node, tables[name], given, at)
         del given["token"]
         nodes[name] = {**given, "features": dropout(features, rate)}
-    edges = {name: _edge_set(name, spec, inputs) for name in spec.edges}
-    return rl.Graph(nodes=nodes, edges=edges, batch_axes=1)
-
-
-def _edge_set(name: str, spec: specs.ModelSpec, inputs: Inputs) -> rl.EdgeSet:
-    edge_set = spec.edges[name]
-    ends = {
-        side: inputs.get(node_set, {})
-        for side, node_set in (
-            ("receivers", edge_set.receiver_set),
-            ("senders", edge_set.sender_set),
-        )
-    }
-    return rl.EdgeSet(
-        senders=edge_set.sender_set,
-        receivers=edge_set.receiver_set,
-        topology=_cut_down(topology_of(edge_set.topology), name, ends),
-        relations={
-            key: relation_of(relation) for key, relation in edge_set.relations.items()
-        },
-    )
-
-
-def _cut_down(
-    topology: Topology, name: str, ends: Mapping[str, Mapping[str, Any]]
-) -> Topology:
-    """Returns a topology without the edges of padding, or between packed sequences."""
-    lengths = {side: end[LENGTH] for side, end in ends.items() if LENGTH in end}
-    if lengths:
-        topology = topology & rl.Lengths(**lengths)
-    segments = [end[SEGMENT] for end in ends.values() if SEGMENT in end]
-    if len(segments) == 1:
-        raise ValueError(
-            f"`{SEGMENT}` must be given for both ends of the edge set `{name}`, or for "
-            "none; got one. Nodes hear those of their own segment."
-        )
-    if segments:
-        topology = topology & rl.SameSegment(*segments)
-    return topology
-
-
-def _within(segment: jax.Array) -> jax.Array:
-    """Returns positions that begin anew with every segment, [B, N].
-
-    >>> _within(jnp.array([[1, 1, 1, 2, 2]])).tolist()
-    [[0, 1, 2, 0, 1]]
-    """
-    place = jnp.arange(segment.shape[1])[None]
-    begins = segment != jnp.roll(segment, 1, axis=1)
-    first = jax.lax.cummax(jnp.where(begins, place, 0), axis=1)
-    return place - first
+    return rl.Graph(nodes=nodes, edges=edge_sets(spec, inputs), batch_axes=1)
 
 
 def _embed(

@@ -81,8 +81,10 @@ from relational.specs.problems import SpecError as SpecError
 from relational.specs.reader import loads as loads
 from relational.specs.relation import BucketsSpec as BucketsSpec
 from relational.specs.relation import DifferenceSpec as DifferenceSpec
+from relational.specs.relation import LabelsSpec as LabelsSpec
 from relational.specs.relation import OffsetSpec as OffsetSpec
 from relational.specs.relation import RelationSpec as RelationSpec
+from relational.specs.rotary import RotarySpec as RotarySpec
 from relational.specs.schedule import ConstantSpec as ConstantSpec
 from relational.specs.schedule import ScheduleSpec as ScheduleSpec
 from relational.specs.schedule import WarmupCosineSpec as WarmupCosineSpec
@@ -105,6 +107,7 @@ from relational.specs.topology import CausalSpec as CausalSpec
 from relational.specs.topology import CompleteSpec as CompleteSpec
 from relational.specs.topology import MinusSpec as MinusSpec
 from relational.specs.topology import OrSpec as OrSpec
+from relational.specs.topology import PrefixSpec as PrefixSpec
 from relational.specs.topology import SelfSpec as SelfSpec
 from relational.specs.topology import StridedSpec as StridedSpec
 from relational.specs.topology import TopologySpec as TopologySpec

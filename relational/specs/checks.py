@@ -6,12 +6,13 @@ reader leaves it out where one of these could not be read.
 
 import dataclasses
 import keyword
-import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationInfo
 
+from relational.specs.attention_checks import CONTENT, TERMS, attention_claims
+from relational.specs.claims import Claim, known_claims
 from relational.specs.data import ChoralesSpec
 from relational.specs.graph_data import PlanetoidSpec
 from relational.specs.kinds import PARTS
@@ -24,14 +25,11 @@ from relational.specs.network import (
 from relational.specs.positions import SinusoidSpec
 from relational.specs.problems import (
     Place,
-    Problem,
     SpecError,
     dotted,
     nearest,
-    shortened,
-    suggestion,
 )
-from relational.specs.relation import DifferenceSpec
+from relational.specs.relation import DifferenceSpec, LabelsSpec, OffsetSpec
 from relational.specs.schedule import WarmupCosineSpec, WarmupRsqrtSpec
 from relational.specs.text_data import (
     Multi30kSpec,
@@ -50,9 +48,6 @@ if TYPE_CHECKING:  # These modules call the checks.
     )
     from relational.specs.spec import Spec
     from relational.specs.training import TrainingSpec
-
-CONTENT = "content"
-"""The term that every attention has beside the relations: query.key, and the value."""
 
 GATHERING = object()
 """The validation context of the reader, which makes the claims itself, all at once."""
@@ -76,20 +71,6 @@ _LAYER_NAMES = {kind: name for name, kind in LAYERS.items()}
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
 _BLOCKS: Place = ("model", "blocks")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Claim:
-    """Something that is wrong, if the places that it rests on were read rightly."""
-
-    place: Place
-    message: str
-    rests_on: tuple[Place, ...] = ()
-
-    @property
-    def problem(self) -> Problem:
-        """The claim as it is told."""
-        return Problem(path=dotted(self.place), message=self.message)
 
 
 def refuse(claims: Iterable[Claim], info: ValidationInfo) -> None:
@@ -118,10 +99,10 @@ def model_claims(model: "ModelSpec") -> Iterator[Claim]:
         yield from _edge_claims(edge_set, (*_EDGES, name), model)
     for index, block in enumerate(model.blocks):
         for attention, place in _attentions(block, index):
-            yield from _attention_claims(attention, place, model)
+            yield from attention_claims(attention, place, model)
         yield from _one_end_claims(block, index, model)
     here = ("model", "read_out", "node")
-    yield from _known(model.read_out.node, "node set", here, model.nodes, _NODES)
+    yield from known_claims(model.read_out.node, "node set", here, model.nodes, _NODES)
     yield from _unused_claims(model)
 
 
@@ -168,7 +149,7 @@ def network_claims(spec: "Spec") -> Iterator[Claim]:
     within = getattr(training.optimizer, "l2_within", None)
     if within is not None:
         names = tuple(_module_names(spec.model))
-        yield from _known(within, "layer of the model", place, names, ("model",))
+        yield from known_claims(within, "layer of the model", place, names, ("model",))
 
 
 def _text_claims(spec: "Spec") -> Iterator[Claim]:
@@ -217,7 +198,13 @@ def _bias_claims(
     if isinstance(part, OverSpec):
         around, known = (*place, "relations"), tuple(part.relations)
         used = {_meant(name, known) for name in _biases(part)}
-        for name in known:
+        for name, relation in part.relations.items():
+            if isinstance(relation, OffsetSpec) and relation.width is not None:
+                yield Claim(
+                    place=(*around, name, "width"),
+                    message="must be left out: `biases` are numbers, not rows; got "
+                    f"{relation.width}.",
+                )
             if name not in used:
                 yield Claim(
                     place=(*around, name),
@@ -226,7 +213,9 @@ def _bias_claims(
                 )
     for index, name in enumerate(getattr(part, "biases", ())):
         here = (*place, "biases", index)
-        yield from _known(name, "relation of an `over` around it", here, known, around)
+        yield from known_claims(
+            name, "relation of an `over` around it", here, known, around
+        )
     for at, layer in _inner_layers(part):
         yield from _bias_claims(layer, (*place, *at), around, known)
 
@@ -271,7 +260,7 @@ def _attribute_claims(model: "ModelSpec") -> Iterator[Claim]:
     for set_name, node in model.nodes.items():
         for name, size in node.embed.items():
             place = (*_NODES, set_name, "embed", name)
-            yield from _known(name, "attribute of chorales", place, known)
+            yield from known_claims(name, "attribute of chorales", place, known)
             if size < _ATTRIBUTES.get(name, 1):
                 yield Claim(
                     place=place,
@@ -281,7 +270,7 @@ def _attribute_claims(model: "ModelSpec") -> Iterator[Claim]:
     for set_name, edge_set in model.edges.items():
         for name, relation in edge_set.relations.items():
             if isinstance(relation, DifferenceSpec):
-                yield from _known(
+                yield from known_claims(
                     relation.difference,
                     "attribute of chorales",
                     (*_EDGES, set_name, "relations", name, "difference"),
@@ -378,7 +367,7 @@ def _embedding_claims(
         for other, its in model.nodes.items()
         if other != name and its.embedding is None
     )
-    yield from _known(
+    yield from known_claims(
         node.embedding, "other node set with a table of its own", here, owners, _NODES
     )
     if node.embedding not in owners:
@@ -432,8 +421,15 @@ def _edge_claims(
     edge_set: "EdgeSetSpec", place: Place, model: "ModelSpec"
 ) -> Iterator[Claim]:
     for end, name in (("from", edge_set.sender_set), ("to", edge_set.receiver_set)):
-        yield from _known(name, "node set", (*place, end), model.nodes, _NODES)
-    for name in edge_set.relations:
+        yield from known_claims(name, "node set", (*place, end), model.nodes, _NODES)
+    for name, relation in edge_set.relations.items():
+        if isinstance(relation, LabelsSpec) and place[-1] in model.nodes:
+            yield Claim(
+                place=(*place, "relations", name),
+                message=f"labels come under the name of the edge set, `{place[-1]}`, "
+                "which a node set has as well. Rename the edge set.",
+                rests_on=(_NODES,),
+            )
         if name in _TERM_ARGUMENTS or keyword.iskeyword(name):
             yield Claim(
                 place=(*place, "relations", name),
@@ -442,57 +438,13 @@ def _edge_claims(
             )
 
 
-def _attention_claims(
-    attention: "AttentionSpec", place: Place, model: "ModelSpec"
-) -> Iterator[Claim]:
-    over = (*place, "over")
-    yield from _known(attention.over, "edge set", over, model.edges, _EDGES)
-    edge_set = model.edges.get(attention.over)
-    if edge_set is None:
-        return
-    edges = (*_EDGES, attention.over)
-    for field in ("score", "message", "biases"):
-        terms = getattr(attention, field)
-        content = () if field == "biases" else (CONTENT,)
-        known = (*content, *edge_set.relations)
-        for index, term in enumerate(terms):
-            here = (*place, field, index)
-            if term not in known:
-                yield Claim(
-                    place=here,
-                    message=f"`{shortened(term)}` is no relation of edge set "
-                    f"`{attention.over}`. {suggestion(term, known)}",
-                    rests_on=(over, (*edges, "relations")),
-                )
-            elif term in terms[:index]:
-                yield Claim(
-                    place=here, message=f"has `{term}` a second time. Remove it."
-                )
-    receivers = model.nodes.get(edge_set.receiver_set)
-    if receivers is None or attention.head_width is not None:
-        return
-    if receivers.width % attention.heads:
-        yield Claim(
-            place=(*place, "heads"),
-            message=f"{attention.heads} does not divide width {receivers.width}; take "
-            f"{_fewer_heads(receivers.width, attention.heads)} heads, or give "
-            "`head_width`.",
-            rests_on=(
-                over,
-                (*edges, "to"),
-                (*_NODES, edge_set.receiver_set, "width"),
-                (*place, "head_width"),
-            ),
-        )
-
-
 def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
     """Yields what no block uses; a mistyped name uses the one nearest to it."""
     used: dict[str, set[str]] = {}
     for block in model.blocks:
         for attention in block.attentions:
             over = _meant(attention.over, model.edges)
-            terms = (*attention.score, *attention.message, *attention.biases)
+            terms = [term for field in TERMS for term in getattr(attention, field)]
             relations = model.edges[over].relations if over in model.edges else ()
             used.setdefault(over, set()).update(
                 _meant(term, (CONTENT, *relations)) for term in terms
@@ -513,7 +465,7 @@ def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
             if name not in used[set_name]:
                 yield Claim(
                     place=(*place, "relations", name),
-                    message="no `score`, `message` or `biases` has it. Use it or remove it.",
+                    message="no `score`, `message`, `sender_score` or `biases` has it. Use it or remove it.",
                     rests_on=(_BLOCKS,),
                 )
     for name in model.nodes:
@@ -525,25 +477,7 @@ def _unused_claims(model: "ModelSpec") -> Iterator[Claim]:
             )
 
 
-def _known(
-    name: str, kind: str, place: Place, known: Iterable[str], *rests_on: Place
-) -> Iterator[Claim]:
-    """Yields a claim if `name`, which stands at `place`, is not known."""
-    names = tuple(known)
-    if name not in names:
-        yield Claim(
-            place=place,
-            message=f"`{shortened(name)}` is no {kind}. {suggestion(name, names)}",
-            rests_on=rests_on,
-        )
-
-
 def _meant(name: str, known: Iterable[str]) -> str:
     """Returns `name` if it is known, otherwise the known name that it is nearest to."""
     names = tuple(known)
     return name if name in names else nearest(name, names) or name
-
-
-def _fewer_heads(width: int, heads: int) -> int:
-    """Returns a number of heads below `heads` that divides `width`: a power of two."""
-    return math.gcd(width, 1 << (heads.bit_length() - 1))

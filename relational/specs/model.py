@@ -25,6 +25,7 @@ from relational.specs.fields import (
 )
 from relational.specs.positions import NoPositionsSpec, PositionsSpec
 from relational.specs.relation import RelationSpec
+from relational.specs.rotary import RotarySpec
 from relational.specs.topology import TopologySpec
 
 
@@ -69,12 +70,18 @@ class AttentionSpec:
     """The edge set."""
     heads: Count
     """Number of heads; it divides the width of the nodes unless `head_width` is given."""
+    kv_heads: Count | None = None
+    """Number of heads of keys and values, which divides `heads`: each is heard by
+    several (Ainslie et al. 2023), and one by all (Shazeer 2019); nothing means `heads`."""
     head_width: Count | None = None
     """Channels of a head; nothing means the width of the nodes over `heads`."""
     score: Annotated[tuple[str, ...], Field(min_length=1)] = ("content",)
     """What a score is the sum of: `content` is query.key, a relation is query.row."""
     message: Annotated[tuple[str, ...], Field(min_length=1)] = ("content",)
     """What a message is the sum of: `content` is the value, a relation is its row."""
+    sender_score: tuple[str, ...] = ()
+    """Relations that add key.row to the score: with the relation in `score` as well,
+    DeBERTa's terms in both directions (He et al. 2021, equation 4)."""
     tables: Literal["per_head", "shared"] = "per_head"
     """Whether each head has rows of its own for the relations."""
     biases: tuple[str, ...] = ()
@@ -83,6 +90,11 @@ class AttentionSpec:
     slopes: Flag = False
     """Whether scores fall with the distance of positions, at a slope that is fixed for
     each head: ALiBi (Press et al. 2022, section 3)."""
+    rotary: RotarySpec | None = None
+    """Turns queries and keys by positions (Su et al. 2021); nothing turns none."""
+    scale: Literal["width", "terms"] = "width"
+    """What a score is divided by: the root of the width of a head, or that of the width
+    times the number of terms in `score` and `sender_score`, as DeBERTa has it."""
     bias: Flag = False
     """Whether the projections have biases."""
     dropout: Probability | None = None

@@ -29,6 +29,9 @@ class OffsetSpec:
     """Differences beyond `clip` use the row at the edge (Shaw et al. 2018)."""
     limit: Reach | None = None
     """Differences beyond `limit` get zero (Tensor2Tensor's Music Transformer)."""
+    width: Count | None = None
+    """Channels of a row for each label that all attentions share, and project to their
+    heads (He et al. 2021); nothing means that each has rows of its own."""
 
     def __post_init__(self) -> None:
         _one_bound(self.clip, self.limit)
@@ -49,6 +52,9 @@ class DifferenceSpec:
     """Differences beyond `clip` use the row at the edge."""
     limit: Reach | None = None
     """Differences beyond `limit` get zero."""
+    width: Count | None = None
+    """Channels of a row for each label that all attentions share, and project to their
+    heads (He et al. 2021); nothing means that each has rows of its own."""
 
     def __post_init__(self) -> None:
         _one_bound(self.clip, self.limit)
@@ -68,6 +74,9 @@ class BucketsSpec:
     """The distance from which on all have the last label of their side."""
     later: Flag = True
     """Whether senders after the receiver are told from those before it."""
+    width: Count | None = None
+    """Channels of a row for each label that all attentions share, and project to their
+    heads (He et al. 2021); nothing means that each has rows of its own."""
 
     def __post_init__(self) -> None:
         sides = 2 if self.later else 1
@@ -85,22 +94,46 @@ class BucketsSpec:
             )
 
 
+@dataclass(
+    frozen=True,
+    kw_only=True,
+    config=CONFIG | ConfigDict(json_schema_extra={"examples": [{"labels": 2}]}),
+)
+class LabelsSpec:
+    """A label that the data give for every pair of nodes, such as their relation in a
+    parse: the labelled graph of Shaw et al. 2018, section 3.1.
+
+    The data give whole numbers by the relation's name; those below 0, and those from
+    `labels` on, have no row.
+    """
+
+    labels: Count
+    """Number of labels."""
+    width: Count | None = None
+    """Channels of a row for each label that all attentions share, and project to their
+    heads (He et al. 2021); nothing means that each has rows of its own."""
+
+
+_TOLD_BY = {
+    "difference": DifferenceSpec,
+    "buckets": BucketsSpec,
+    "labels": LabelsSpec,
+}
+"""Kinds of relations by the field that no other kind has; offsets have none."""
+
+
 def _kind(value: object) -> str:
-    is_buckets = isinstance(value, BucketsSpec) or (
-        isinstance(value, dict) and "buckets" in value
-    )
-    if is_buckets:
-        return "(buckets)"
-    is_difference = isinstance(value, DifferenceSpec) or (
-        isinstance(value, dict) and "difference" in value
-    )
-    return "(difference)" if is_difference else "(offset)"
+    for field, kind in _TOLD_BY.items():
+        if isinstance(value, kind) or (isinstance(value, dict) and field in value):
+            return f"({field})"
+    return "(offset)"
 
 
 RelationSpec: TypeAlias = Annotated[
     Annotated[OffsetSpec, Tag("(offset)")]
     | Annotated[DifferenceSpec, Tag("(difference)")]
-    | Annotated[BucketsSpec, Tag("(buckets)")],
+    | Annotated[BucketsSpec, Tag("(buckets)")]
+    | Annotated[LabelsSpec, Tag("(labels)")],
     Discriminator(_kind),
 ]
 """A label of every edge; what has a `difference` is one of a node attribute."""

@@ -54,6 +54,15 @@ class StridedSpec:
     """Nodes from one that is heard to the next."""
 
 
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class PrefixSpec:
+    """Every node hears the first nodes of its sequence, as many as the data say.
+
+    With `or: [causal, prefix]`, nodes of the prefix hear each other both ways, and what
+    follows hears what is before it (Raffel et al. 2020, section 3.2.1).
+    """
+
+
 @dataclass(frozen=True, kw_only=True, config=_LIST)
 class AndSpec:
     """A node hears the nodes that it hears in all of the parts."""
@@ -91,6 +100,7 @@ TOPOLOGIES: dict[str, type] = {
     "band": BandSpec,
     "blocks": BlocksSpec,
     "strided": StridedSpec,
+    "prefix": PrefixSpec,
     "and": AndSpec,
     "or": OrSpec,
     "minus": MinusSpec,
@@ -105,6 +115,7 @@ TopologySpec: TypeAlias = Annotated[
         BandSpec,
         BlocksSpec,
         StridedSpec,
+        PrefixSpec,
         AndSpec,
         OrSpec,
         MinusSpec,
@@ -112,3 +123,14 @@ TopologySpec: TypeAlias = Annotated[
     Kinds(TOPOLOGIES),
 ]
 """Who may hear whom."""
+
+
+def reads_prefix(spec: TopologySpec) -> bool:
+    """Returns whether the data must say how long prefixes are.
+
+    >>> reads_prefix(OrSpec(parts=(CausalSpec(), PrefixSpec())))
+    True
+    """
+    if isinstance(spec, AndSpec | OrSpec | MinusSpec):
+        return any(map(reads_prefix, spec.parts))
+    return isinstance(spec, PrefixSpec)
