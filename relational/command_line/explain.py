@@ -174,7 +174,7 @@ def _of_tokens(spec: "specs.Spec", batch: int | None, length: int | None) -> _As
     model: Any = spec.model
     data: Any = spec.data
     most, is_text = spec.training.batch_size, isinstance(data, specs.TextSpec)
-    length = length or (_SENTENCE if is_text else int(data.window))
+    length = length or getattr(data, "window", _SENTENCE)
     if is_text:
         sized = length_buckets.sized([length], tokens=data.tokens, most=most)
         most = sized.sizes[0]
@@ -247,30 +247,38 @@ def _explained(asked: _Asked, budget: float | None) -> "tuple[rl.Explanation, in
 def _inputs(
     model: "specs.ModelSpec", batch: int, length: int, *, is_padded: bool
 ) -> dict[str, Any]:
-    """Returns the shapes of what the nodes of each set are given."""
+    """Returns the shapes of what the nodes, and the edges, of each set are given."""
     import jax
 
-    from relational.models.token_graph import LENGTH
+    from relational.models import edge_sets
 
-    whole = jax.ShapeDtypeStruct((batch, length), "int32")
-    compared = [
-        relation.difference
-        for edge_set in model.edges.values()
-        for relation in edge_set.relations.values()
-        if hasattr(relation, "difference")
-    ]
-    lengths = {LENGTH: jax.ShapeDtypeStruct((batch,), "int32")} if is_padded else {}
+    def whole(*shape: int) -> Any:
+        return jax.ShapeDtypeStruct((batch, *shape), "int32")
+
+    of_sets = {edge_sets.LENGTH: whole()} if is_padded else {}
+    if any(edge_sets.reads_prefix(its.topology) for its in model.edges.values()):
+        of_sets[edge_sets.PREFIX] = whole()
+    compared = edge_sets.attributes_read(model)
+    labels = edge_sets.labelled(model)
     return {
-        name: dict.fromkeys(["token", *node.embed, *compared], whole) | lengths
+        name: dict.fromkeys(names, whole(length, length))
+        for name, names in labels.items()
+        if names
+    } | {
+        name: dict.fromkeys(["token", *node.embed, *compared], whole(length)) | of_sets
         for name, node in model.nodes.items()
     }
 
 
 def _edge_sets(model: "specs.ModelSpec") -> dict[str, str]:
     """Returns the topology of each edge set, by name."""
+    import numpy as np
+
+    import relational as rl
     from relational import models
 
+    prefix = rl.Lengths(senders=np.zeros([], np.int32))  # It stands for any.
     return {
-        name: str(models.topology_of(edge_set.topology))
+        name: str(models.topology_of(edge_set.topology, prefix))
         for name, edge_set in model.edges.items()
     }

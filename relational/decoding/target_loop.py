@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from relational.decoding import sampling
 from relational.decoding.beam import Advance, Beam, Hypotheses, beam_search
 from relational.models import Model
-from relational.models.token_graph import LENGTH
+from relational.models.edge_sets import LENGTH
 from relational.models.translation import END, START, Ends
 
 

@@ -62,50 +62,61 @@ def bare(spec: specs.ModelSpec, name: str, inputs: Inputs) -> Topology:
     return topology_of(edge_set.topology, prefix)
 
 
+def labelled(spec: specs.ModelSpec) -> dict[str, list[str]]:
+    """Returns, for each edge set, the relations whose labels the data give."""
+    return {
+        name: [
+            key
+            for key, relation in edge_set.relations.items()
+            if isinstance(relation, specs.LabelsSpec)
+        ]
+        for name, edge_set in spec.edges.items()
+    }
+
+
 def given_labels(spec: specs.ModelSpec, batch: Mapping[str, Any]) -> Inputs:
     """Returns the labels that a batch holds under the names of relations.
 
-    >>> import dataclasses, numpy as np
+    >>> import numpy as np
     >>> from relational import specs
     >>> model = specs.override(specs.load("transformer"), [
+    ...     "data={token_arrays: {train: [a.npz], validation: [b.npz]}}",
     ...     "model.edges.self.relations={parse: {labels: 3}}",
     ...     "model.blocks[0].attention.score=[content, parse]"]).model
     >>> found = given_labels(model, {"parse": np.zeros([2, 5, 5], int)})
     >>> found["self"]["parse"].shape
     (2, 5, 5)
     """
-    found = {
-        name: {key: jnp.asarray(batch[key]) for key in _labelled(spec, name, batch)}
-        for name in spec.edges
+    return {
+        name: {key: jnp.asarray(batch[key]) for key in keys if key in batch}
+        for name, keys in labelled(spec).items()
+        if keys
     }
-    return {name: labels for name, labels in found.items() if labels}
+
+
+def attributes_read(spec: specs.ModelSpec) -> set[str]:
+    """Returns the attributes of nodes that are embedded, or that relations read."""
+    embedded = {name for node in spec.nodes.values() for name in node.embed}
+    compared = {
+        relation.difference
+        for edge_set in spec.edges.values()
+        for relation in edge_set.relations.values()
+        if isinstance(relation, specs.DifferenceSpec)
+    }
+    return embedded | compared
 
 
 def unlabelled(spec: specs.ModelSpec, inputs: Inputs) -> Inputs:
     """Returns inputs with labels of 0 for the edges that end in the set that grows."""
     result = dict(inputs)
     counts = {name: len(inputs[name]["token"][0]) for name in spec.nodes}
-    for name, edge_set in spec.edges.items():
-        if edge_set.receiver_set != spec.read_out.node:
-            continue
-        batch = len(inputs[edge_set.receiver_set]["token"])
-        shape = batch, counts[edge_set.receiver_set], counts[edge_set.sender_set]
-        labels = {
-            key: jnp.zeros(shape, jnp.int32) for key in _labelled(spec, name, None)
-        }
-        result |= {name: labels} if labels else {}
+    for name, keys in labelled(spec).items():
+        edge_set = spec.edges[name]
+        if keys and edge_set.receiver_set == spec.read_out.node:
+            batch = len(inputs[edge_set.receiver_set]["token"])
+            shape = batch, counts[edge_set.receiver_set], counts[edge_set.sender_set]
+            result[name] = dict.fromkeys(keys, jnp.zeros(shape, jnp.int32))
     return result
-
-
-def _labelled(
-    spec: specs.ModelSpec, name: str, batch: Mapping[str, Any] | None
-) -> list[str]:
-    """Returns the relations of an edge set whose labels are given, if in a batch."""
-    return [
-        key
-        for key, relation in spec.edges[name].relations.items()
-        if isinstance(relation, specs.LabelsSpec) and (batch is None or key in batch)
-    ]
 
 
 def stepped(spec: specs.ModelSpec, name: str, edge_set: rl.EdgeSet) -> Topology | None:
@@ -122,8 +133,11 @@ def stepped(spec: specs.ModelSpec, name: str, edge_set: rl.EdgeSet) -> Topology 
 def with_prefix(spec: specs.ModelSpec, inputs: Inputs, lengths: jax.Array) -> Inputs:
     """Returns the inputs of a prime that is the prefix, unless they say how long it is."""
     name = spec.read_out.node
-    given = jnp.asarray(inputs[name].get(PREFIX, lengths))
-    return {**inputs, name: {**inputs[name], PREFIX: jnp.minimum(given, lengths)}}
+    given, most = (
+        jnp.asarray(each, jnp.int32)
+        for each in (inputs[name].get(PREFIX, lengths), lengths)
+    )
+    return {**inputs, name: {**inputs[name], PREFIX: jnp.minimum(given, most)}}
 
 
 def _edge_set(name: str, spec: specs.ModelSpec, inputs: Inputs) -> rl.EdgeSet:
@@ -183,12 +197,12 @@ def _prefix(name: str, edge_set: specs.EdgeSetSpec, inputs: Inputs) -> Topology:
             f"many of the nodes all others hear by the edge set `{name}`; got "
             f"{', '.join(senders)}."
         )
-    prefix = jnp.asarray(senders[PREFIX])
+    prefix = jnp.asarray(senders[PREFIX], jnp.int32)
     if prefix.ndim == 1:
         return rl.Lengths(senders=prefix)
-    place = jnp.arange(prefix.shape[1], dtype=prefix.dtype)[None]
+    place = jnp.arange(prefix.shape[1], dtype=jnp.int32)[None]
     if SEGMENT in senders:
-        place = within(jnp.asarray(senders[SEGMENT])).astype(prefix.dtype)
+        place = within(jnp.asarray(senders[SEGMENT]))
     receivers = inputs.get(edge_set.receiver_set, senders)["token"]
     # Nodes of prefixes are one segment that everybody is of.
     everybody = jnp.ones(receivers.shape, jnp.int32)

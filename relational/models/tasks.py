@@ -19,7 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational import specs
+from relational.models.array_data import TokenArrays, check_read
 from relational.models.citations import CitationData
+from relational.models.edge_sets import (
+    OF_SETS,
+    POSITION,
+    attributes_read,
+    given_labels,
+)
 from relational.models.graph_data import GraphData
 from relational.models.graph_model import Model, known_model
 from relational.models.graph_sets import Generated, MoleculeSet
@@ -66,8 +73,11 @@ class NextToken:
 
     def inputs(self, batch: Mapping[str, Any]) -> Inputs:
         """Returns what nodes are given: they hear the token before theirs."""
-        nodes = {name: batch[name] for name in _ATTRIBUTES if name in batch}
-        return {self.spec.read_out.node: {"token": batch["previous"], **nodes}}
+        read_out = self.spec.read_out.node
+        read = {*_ATTRIBUTES, *attributes_read(self.spec), *OF_SETS, POSITION}
+        nodes = {name: batch[name] for name in sorted(read) if name in batch}
+        labels = given_labels(self.spec, batch)
+        return {**labels, read_out: {"token": batch["previous"], **nodes}}
 
     def outcome(
         self, params: Params, key: jax.Array, batch: Batch, *, is_training: bool
@@ -135,7 +145,7 @@ def _pieces(source: Any, split: Any, data_source: str | None) -> Any:
 
 
 AnyTask = NextToken | Translation | GraphTask
-AnyData = Chorales | ParallelData | PlainText | GraphData | CitationData
+AnyData = Chorales | ParallelData | PlainText | TokenArrays | GraphData | CitationData
 
 
 def from_spec(
@@ -171,10 +181,17 @@ def from_spec(
             vocabulary = None if run is None else kept_vocabulary(run)
             text = PlainText(data, batch_size, source, vocabulary)
             return NextToken(model, smoothing), text
+        if isinstance(data, specs.TokenArraysSpec):
+            arrays = TokenArrays(data, batch_size, source)
+            check_read(model, arrays)
+            is_alone = len(model.nodes) == 1
+            task = NextToken if is_alone else Translation
+            return task(model, smoothing), arrays
         assert isinstance(data, specs.ChoralesSpec)
         _check_fed(model)
         return NextToken(model, smoothing), Chorales(data, batch_size, source)
-    assert not isinstance(data, specs.TextSpec | specs.PlainTextSpec)
+    texts = specs.TextSpec | specs.PlainTextSpec | specs.TokenArraysSpec
+    assert not isinstance(data, texts)
     _check_given(spec)
     if isinstance(data, specs.PlanetoidSpec):
         citations = CitationData(data, model, source)

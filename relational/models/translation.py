@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from relational import specs
+from relational.models.edge_sets import LENGTH, Inputs, given_labels
 from relational.models.graph_model import Model, known_model
 from relational.models.surprise import surprise
-from relational.models.token_graph import LENGTH, Inputs
 from relational.training.tasks import Batch, Measure, Outcome, Params
 
 START = 0
@@ -63,7 +63,8 @@ class Translation:
 
     A batch has `source` [B, S] and `target` [B, T], which end with token 1 and are
     padded with 0, and `source_length` and `target_length` [B], which count that end. A
-    row of length 0 only fills the batch up, and weighs nothing.
+    row of length 0 only fills the batch up, and weighs nothing. Labels that the data give
+    come under the names of their relations.
 
     Attributes:
       spec: the model, with two node sets; the one that is read out is the target.
@@ -88,6 +89,7 @@ class Translation:
         target = jnp.asarray(batch["target"])
         before = jnp.pad(target, ((0, 0), (1, 0)), constant_values=START)[:, :-1]
         return {
+            **given_labels(self.spec, batch),
             ends.source: {
                 "token": jnp.asarray(batch["source"]),
                 LENGTH: jnp.asarray(batch["source_length"]),

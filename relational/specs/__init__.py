@@ -100,6 +100,7 @@ from relational.specs.text_data import ParallelTextSpec as ParallelTextSpec
 from relational.specs.text_data import PlainTextSpec as PlainTextSpec
 from relational.specs.text_data import TextSpec as TextSpec
 from relational.specs.text_data import TFDSTextSpec as TFDSTextSpec
+from relational.specs.token_arrays import TokenArraysSpec as TokenArraysSpec
 from relational.specs.topology import AndSpec as AndSpec
 from relational.specs.topology import BandSpec as BandSpec
 from relational.specs.topology import BlocksSpec as BlocksSpec

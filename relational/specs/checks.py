@@ -37,6 +37,8 @@ from relational.specs.text_data import (
     PlainTextSpec,
     TFDSTextSpec,
 )
+from relational.specs.token_arrays import TokenArraysSpec
+from relational.specs.topology import reads_prefix
 
 if TYPE_CHECKING:  # These modules call the checks.
     from relational.specs.model import (
@@ -109,7 +111,7 @@ def model_claims(model: "ModelSpec") -> Iterator[Claim]:
 def data_claims(spec: "Spec") -> Iterator[Claim]:
     """Yields what the parts of a spec ask of each other and do not have."""
     is_network = isinstance(spec.model, _NETWORKS)
-    if is_network == isinstance(spec.data, (ChoralesSpec, *_TEXTS)):
+    if is_network == isinstance(spec.data, (ChoralesSpec, TokenArraysSpec, *_TEXTS)):
         given = "sequences of tokens" if is_network else "graphs"
         asked = "`nodes`, `edges` and `blocks`"
         if not is_network:
@@ -122,10 +124,52 @@ def data_claims(spec: "Spec") -> Iterator[Claim]:
         )
     elif is_network:
         yield from network_claims(spec)
+    elif isinstance(spec.data, TokenArraysSpec):
+        yield from _array_claims(spec.model)  # type: ignore[arg-type]  # Of tokens.
     elif isinstance(spec.data, tuple(_TEXTS)):
         yield from _text_claims(spec)
+        yield from _given_claims(spec.model)  # type: ignore[arg-type]  # Of tokens.
     else:
+        yield from _given_claims(spec.model)  # type: ignore[arg-type]  # Of tokens.
         yield from _attribute_claims(spec.model)  # type: ignore[arg-type]  # Of tokens.
+
+
+def _given_claims(model: "ModelSpec") -> Iterator[Claim]:
+    """Yields what only data of one's own give: labels, and lengths of prefixes."""
+    for name, edge_set in model.edges.items():
+        given: list[Place] = [
+            ("relations", key)
+            for key, relation in edge_set.relations.items()
+            if isinstance(relation, LabelsSpec)
+        ]
+        if reads_prefix(edge_set.topology):
+            given.append(("topology",))
+        for place in given:
+            what = "labels" if place[0] == "relations" else "prefix"
+            yield Claim(
+                place=(*_EDGES, name, *place),
+                message=f"these data give no {what}. Take `token_arrays`, which has what "
+                "you put into it.",
+                rests_on=(("data",),),
+            )
+
+
+def _array_claims(model: "ModelSpec") -> Iterator[Claim]:
+    """Yields attributes that arrays of two node sets cannot tell apart."""
+    if len(model.nodes) == 1:
+        return
+    message = (
+        "must be left out: `token_arrays` give attributes of one node set alone, and the "
+        "model has several."
+    )
+    for name, node in model.nodes.items():
+        for attribute in node.embed:
+            place: Place = (*_NODES, name, "embed", attribute)
+            yield Claim(place=place, message=message)
+    for name, edge_set in model.edges.items():
+        for key, relation in edge_set.relations.items():
+            if isinstance(relation, DifferenceSpec):
+                yield Claim(place=(*_EDGES, name, "relations", key), message=message)
 
 
 def network_claims(spec: "Spec") -> Iterator[Claim]:

@@ -20,6 +20,7 @@ from relational.specs.text_data import (
     PlainTextSpec,
     TFDSTextSpec,
 )
+from relational.specs.token_arrays import TokenArraysSpec
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -48,6 +49,7 @@ DATA_SETS: dict[str, type] = {
     "parallel_text": ParallelTextSpec,
     "tfds_text": TFDSTextSpec,
     "plain_text": PlainTextSpec,
+    "token_arrays": TokenArraysSpec,
 }
 """The names of data sets in files."""
 
@@ -61,7 +63,8 @@ DataSpec: TypeAlias = Annotated[
     | Multi30kSpec
     | ParallelTextSpec
     | TFDSTextSpec
-    | PlainTextSpec,
+    | PlainTextSpec
+    | TokenArraysSpec,
     Kinds(DATA_SETS),
 ]
 """A data set."""
