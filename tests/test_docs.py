@@ -107,7 +107,8 @@ def test_what_is_exported_is_documented_with_an_example(module, name):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/graph_tuples.md", "docs/systems.md"]
+    "page",
+    ["README.md", "docs/attention.md", "docs/graph_tuples.md", "docs/systems.md"],
 )
 def test_the_python_of_a_page_prints_what_it_says(tmp_path, page):
     text = text_of(ROOT / page)

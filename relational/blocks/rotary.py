@@ -73,10 +73,11 @@ class Rotary:
         """
         width = self._width(channels.shape[-1])
         frequency = self.base ** (-np.arange(0, width, 2) / width)
-        angle = positions[..., None] * jnp.asarray(
-            frequency, jnp.float32
-        )  # [.., W / 2]
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        at = jnp.asarray(positions, jnp.float32)[..., None]
+        at = at.reshape((1,) * (channels.ndim - at.ndim) + at.shape)
+        ones = (1,) * (channels.ndim - 1)
+        angle = at * jnp.asarray(frequency, jnp.float32).reshape(*ones, -1)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)  # [..., N, W / 2]
         part = channels[..., :width].astype(jnp.float32)
         if self.layout == "interleaved":
             pairs = part.reshape(*part.shape[:-1], width // 2, 2)

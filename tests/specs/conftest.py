@@ -41,7 +41,11 @@ _BOUNDS = st.one_of(
     st.fixed_dictionaries({"limit": st.integers(0, 600)}),
 )
 RELATIONS = st.one_of(
-    _BOUNDS.map(lambda bound: specs.OffsetSpec(**bound)),
+    st.builds(
+        lambda bound, width: specs.OffsetSpec(width=width, **bound),
+        _BOUNDS,
+        st.none() | st.integers(1, 99),
+    ),
     st.builds(
         lambda bound, name: specs.DifferenceSpec(difference=name, **bound),
         _BOUNDS,
@@ -115,11 +119,22 @@ def models(draw: st.DrawFn) -> specs.ModelSpec:
             topology=draw(TOPOLOGIES),
             relations=relations,
         )
+        width = draw(st.none() | st.integers(1, 64))
+        rotaries = st.builds(
+            specs.RotarySpec,
+            base=st.floats(2, 1e6),
+            width=st.none() | st.just(2),
+            layout=st.sampled_from(["interleaved", "halves"]),
+        )
         attention = functools.partial(
             specs.AttentionSpec,
             over=name,
             heads=draw(st.sampled_from([1, 2, 4])),
-            head_width=draw(st.none() | st.integers(1, 64)),
+            kv_heads=draw(st.sampled_from([None, 1])),
+            head_width=width,
+            sender_score=draw(st.sampled_from([(), tuple(relations)])),
+            rotary=None if width is None or width % 2 else draw(st.none() | rotaries),
+            scale=draw(st.sampled_from(["width", "terms"])),
             tables=draw(st.sampled_from(["per_head", "shared"])),
             bias=draw(st.booleans()),
             dropout=draw(st.none() | _PROBABILITIES),

@@ -47,6 +47,45 @@ _WRONG = [
     ),
     (
         "heads: 8",
+        "heads: 8, kv_heads: 3",
+        "model.blocks[0].attention.kv_heads: must divide `heads`, 8; got 3. Take 1.",
+    ),
+    (
+        "heads: 8",
+        "heads: 8, rotary: {width: 34}",
+        (
+            "model.blocks[0].attention.rotary.width: must be even, and at most the 32 "
+            "channels of a head; got 34. Take 32 or fewer."
+        ),
+    ),
+    (
+        "heads: 8",
+        "heads: 8, head_width: 5, rotary: {}",
+        (
+            "model.blocks[0].attention.rotary.width: must be even, and at most the 5 "
+            "channels of a head; got 5. Take 4 or fewer."
+        ),
+    ),
+    (
+        "heads: 8",
+        "heads: 8, sender_score: [ofset]",
+        (
+            "model.blocks[0].attention.sender_score[0]: `ofset` is no relation of edge set "
+            "`self`. Did you mean `offset`?"
+        ),
+    ),
+    (
+        "{offset: {limit: 8}, pitch: {difference: pitch, clip: 3}}\n  blocks:\n"
+        "    - attention: {",
+        "{offset: {limit: 8}, pitch: {buckets: 4, later: false, width: 2}}\n  blocks:\n"
+        "    - attention: {sender_score: [offset, pitch], ",
+        (
+            "model.blocks[0].attention.sender_score[1]: `pitch` is known one way only, and "
+            "with `width` both ends look into the same rows. Remove its `width`."
+        ),
+    ),
+    (
+        "heads: 8",
         "heads: 0",
         "model.blocks[0].attention.heads: must be more than 0; got 0.",
     ),
@@ -223,7 +262,8 @@ _WRONG = [
         "casual",
         (
             "model.edges.self.topology: must be one of `complete`, `causal`, `self`, `band`, "
-            "`blocks`, `strided`, `and`, `or`, `minus`; got `casual`. Did you mean `causal`?"
+            "`blocks`, `strided`, `prefix`, `and`, `or`, `minus`; got `casual`. Did you "
+            "mean `causal`?"
         ),
     ),
     (
@@ -275,7 +315,7 @@ _WRONG = [
     (
         "chorales",
         "chorale",
-        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`, `multi30k`, `parallel_text`, `tfds_text`, `plain_text`; got `chorale`. Did you mean `chorales`?",
+        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`, `multi30k`, `parallel_text`, `tfds_text`, `plain_text`, `token_arrays`; got `chorale`. Did you mean `chorales`?",
     ),
     (
         "steps: 20",
@@ -321,8 +361,8 @@ _WRONG = [
         "[content, offset, pitch]",
         "[content, pitch]",
         (
-            "model.edges.self.relations.offset: no `score`, `message` or `biases` has it. Use "
-            "it or remove it."
+            "model.edges.self.relations.offset: no `score`, `message`, `sender_score` or `biases` "
+            "has it. Use it or remove it."
         ),
     ),
     (
