@@ -81,7 +81,7 @@ def step(said: Said, cache: rl.Cache, position: jax.Array) -> Heard:
         is_new = jnp.arange(cache.slots)[None] == position[:, None] % cache.slots
         at = jnp.where(is_new, position[:, None], at)
     relations = {
-        name: _at_slots(relation, at, cache.batch_axes)
+        name: _placed(relation, at, cache.batch_axes)
         for name, relation in said.terms["relations"].items()
     }
     terms = {**said.terms, "relations": relations}
@@ -89,13 +89,17 @@ def step(said: Said, cache: rl.Cache, position: jax.Array) -> Heard:
     return heard, after
 
 
-def _at_slots(
+def _placed(
     relation: Relation | Rows, positions: jax.Array, batch_axes: int
 ) -> Relation | Rows:
+    if not isinstance(relation, Rows):
+        return _at_slots(relation, positions, batch_axes)
+    placed = _at_slots(relation.relation, positions, batch_axes)
+    return dataclasses.replace(relation, relation=placed)
+
+
+def _at_slots(relation: Relation, positions: jax.Array, batch_axes: int) -> Relation:
     """Returns given labels of a node to all senders as those of the slots they are in."""
-    if isinstance(relation, Rows):
-        placed = _at_slots(relation.relation, positions, batch_axes)
-        return dataclasses.replace(relation, relation=placed)
     if not isinstance(relation, rl.Labels):
         return relation
     shape = relation.labels.shape

@@ -1,4 +1,7 @@
-"""Whatever an attention of a spec is made of goes together, and obeys every law."""
+"""Whatever an attention of a spec is made of goes together, and obeys every law.
+
+Edges that are causal and nothing else are those of `test_laws`.
+"""
 
 import functools
 import itertools
@@ -15,13 +18,12 @@ LENGTH, PRIME = 10, 4
 
 OPTIONS = {
     "topology": (
-        "causal",
         "{band: {before: 3}}",
         "{or: [causal, prefix]}",
         "{or: [{band: {before: 2}}, prefix]}",
     ),
     "kv_heads": ("4", "2", "1"),
-    "rotary": ("null", "{}", "{width: 2, layout: halves, base: 50}"),
+    "rotary": ("null", "{width: 2, layout: halves, base: 50}"),
     "offset": ("{clip: 3}", "{clip: 3, width: 5}"),
     "parse": ("unused", "used"),
     "near": ("unused", "used"),
