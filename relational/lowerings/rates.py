@@ -86,6 +86,16 @@ RATES: Mapping[str, Mapping[str, float]] = {
         "product": 9.1e-11,
         "step": 1.5e-05,
     },
+    "by_sender": {
+        "call": 2.0e-04,
+        "edge": 1.0e-07,
+        "element": 2.0e-10,
+        "exponential": 5.6e-08,
+        "moved": 1.0e-09,
+        "new": 6.2e-10,
+        "product": 5.0e-11,
+        "step": 2.0e-05,
+    },
     "shifts": {
         "call": 1.5e-04,
         "edge": 2.5e-08,
