@@ -146,9 +146,7 @@ class MixtureOfExperts(hk.Module):
             hear nobody.
           is_training: whether scores are noisy, and experts have a capacity.
         """
-        return self.routed(
-            graph, node_set, counted=counted, is_training=is_training
-        )[0]
+        return self.routed(graph, node_set, counted=counted, is_training=is_training)[0]
 
     @hk.name_like("__call__")
     def routed(

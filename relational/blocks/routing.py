@@ -83,7 +83,7 @@ class Routing:
         """Returns the share of the counted tokens' choices that found no room."""
         wanted = self.counted.sum() * self.chosen.k
         heard = wanted if self.heard.valid is None else self.heard.valid.sum()
-        return 1 - heard / jnp.maximum(wanted, 1)
+        return (wanted - heard) / jnp.maximum(wanted, 1)
 
     def _count(self, experts: Any) -> jax.Array:
         """Returns how many counted tokens chose each expert, [E]."""

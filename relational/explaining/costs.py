@@ -249,9 +249,7 @@ def _listening(problem: Problem, pairs: int) -> int:
     return total
 
 
-def _read(
-    problem: Problem, tiles: Sequence[Shape] | None, lowering: Lowering
-) -> int:
+def _read(problem: Problem, tiles: Sequence[Shape] | None, lowering: Lowering) -> int:
     """Returns the bytes of operands, as often as they are read."""
     widths = _widths(problem)
     graphs = problem.num_graphs

@@ -316,7 +316,9 @@ def _backward(work: _Work, split: Split, kept: Any, cotangent: Any) -> Any:
             found = _apart(inner, parts, pulled)
             start = (layout.block[sender] + block) * work.rows
             spread = [
-                jax.lax.dynamic_update_slice_in_dim(into, each.astype(into.dtype), start, 0)
+                jax.lax.dynamic_update_slice_in_dim(
+                    into, each.astype(into.dtype), start, 0
+                )
                 for into, each in zip(spread, found[0], strict=True)
             ]
             return spread, _added(whole, found[1]), _added(alike, found[2])
@@ -371,7 +373,8 @@ def _apart(split: Split, parts: _Read, pulled: list[Any]) -> tuple[Any, Any, Any
     counts = [len(_floats(part)) for part in parts]
     ends = [sum(counts[: at + 1]) for at in range(len(counts))]
     receiver, sender, edge = (
-        pulled[end - count : end] for end, count in zip(ends[:3], counts[:3], strict=True)
+        pulled[end - count : end]
+        for end, count in zip(ends[:3], counts[:3], strict=True)
     )
     return [*receiver, *edge], sender, pulled[ends[2] :]
 

@@ -232,7 +232,12 @@ class _GraphModel(hk.Module):
                 counted = counted_of(graph, node_set, inputs[node_set].get(LENGTH))
                 wrap = blocks.Residual(self.spec.normalization, node_set, rate)
                 graph, said = _with_experts(
-                    layer.experts, f"layer_{index}_experts", wrap, graph, counted, is_training
+                    layer.experts,
+                    f"layer_{index}_experts",
+                    wrap,
+                    graph,
+                    counted,
+                    is_training,
                 )
                 found.append(said)
             is_done = node_set != read_out and index == last[node_set]

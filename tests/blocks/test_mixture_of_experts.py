@@ -134,7 +134,9 @@ def test_tokens_may_change_places_and_do_not_hear_each_other(seed):
     run = compiled("two of four")
     found, _ = run(params, None, x)
     order = np.random.default_rng(seed).permutation(TOKENS)
-    np.testing.assert_allclose(run(params, None, x[:, order])[0], found[:, order], atol=1e-5)
+    np.testing.assert_allclose(
+        run(params, None, x[:, order])[0], found[:, order], atol=1e-5
+    )
     other = run(params, None, x.at[1].add(1.0).at[0, 0].add(1.0))[0]
     np.testing.assert_allclose(other[0, 1:], found[0, 1:], atol=1e-5)
 
@@ -142,7 +144,9 @@ def test_tokens_may_change_places_and_do_not_hear_each_other(seed):
 def _room(logits, k, counted, factor):
     """Returns who finds room: all first choices in order, then all second ones."""
     experts = np.argsort(-logits, axis=-1, kind="stable")[:, :k]
-    left = np.full(logits.shape[1], np.ceil(factor * k * counted.sum() / logits.shape[1]))
+    left = np.full(
+        logits.shape[1], np.ceil(factor * k * counted.sum() / logits.shape[1])
+    )
     heard = np.zeros(experts.shape, bool)
     for rank in range(k):
         for token in np.flatnonzero(counted):
@@ -171,7 +175,7 @@ def test_experts_take_tokens_up_to_their_capacity_and_padding_takes_none(seed):
     all_heard = heard.all(-1)
     np.testing.assert_allclose(found[all_heard], whole[all_heard], atol=1e-5)
     np.testing.assert_array_equal(found[~heard.any(-1)], 0)
-    share = 1 - heard.sum() / max(1, 2 * flat.sum())
+    share = (2 * flat.sum() - heard.sum()) / max(1, 2 * flat.sum())
     np.testing.assert_allclose(routing.dropped(), share, atol=1e-6)
     # What stands in padding changes nothing.
     noisy = jnp.where(counted[..., None], x, 9.0)
@@ -205,7 +209,9 @@ def test_the_losses_are_those_of_their_papers(seed):
     importance = gates.sum(0)
     variation = (importance.std() / importance.mean()) ** 2
     np.testing.assert_allclose(routing.importance_loss(), variation, rtol=1e-4)
-    busiest = np.bincount(order[:, :2].reshape(-1), minlength=4).max() / order[:, :2].size
+    busiest = (
+        np.bincount(order[:, :2].reshape(-1), minlength=4).max() / order[:, :2].size
+    )
     np.testing.assert_allclose(routing.busiest(), busiest, rtol=1e-6)
 
 
@@ -218,16 +224,21 @@ def test_scores_are_noisy_in_training_alone():
     np.testing.assert_array_equal(*calm)
     flat = x.reshape(-1, WIDTH)
     size = jax.nn.softplus(flat @ params["experts"]["noise"])
-    normal = [(run(params, key, x, is_training=True)[1].logits - calm[0]) / size for key in keys]
+    normal = [
+        (run(params, key, x, is_training=True)[1].logits - calm[0]) / size
+        for key in keys
+    ]
     assert not np.allclose(*normal, atol=1e-2)
     drawn = np.stack(normal)
     assert abs(drawn.mean()) < 0.4
     assert 0.7 < drawn.std() < 1.3
 
     def loss(params):
-        return block("two of four", **noisy).apply(
-            params, keys[0], x, is_training=True
-        )[1].balance_loss()
+        return (
+            block("two of four", **noisy)
+            .apply(params, keys[0], x, is_training=True)[1]
+            .balance_loss()
+        )
 
     assert float(jnp.abs(jax.jit(jax.grad(loss))(params)["experts"]["noise"]).max()) > 0
 
@@ -270,7 +281,6 @@ def test_what_cannot_be_a_mixture_is_refused(change, words):
 
 
 def test_tokens_that_count_are_told_one_by_one():
+    init, x = block("two of four").init, jnp.ones([2, 7, WIDTH])
     with pytest.raises(ValueError, match=r"`counted` must be booleans \[2, 7\], one a"):
-        draw_with = block("two of four").init
-        x = jnp.ones([2, 7, WIDTH])
-        jax.eval_shape(draw_with, jax.random.key(0), x, jnp.ones([2, 3], bool))
+        jax.eval_shape(init, jax.random.key(0), x, jnp.ones([2, 3], bool))
