@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from relational._checks import check_count
 from relational.lowerings import costs
 from relational.lowerings import edges as edge_list
 from relational.lowerings.problem import (
@@ -28,6 +29,7 @@ from relational.lowerings.problem import (
     taken,
     with_positions,
 )
+from relational.lowerings.sender_blocks import Sizes, laid_out
 from relational.lowerings.splits import Split, nothing
 from relational.terms import Term
 
@@ -56,6 +58,12 @@ class BySender:
     block: int | None = None
 
     name = "by_sender"
+
+    def __post_init__(self) -> None:
+        if self.block is not None:
+            check_count(
+                "BySender.block", self.block, least=1, advice="It counts edges."
+            )
 
     def refuse(self, problem: Problem) -> list[str]:
         """Returns why this lowering cannot serve; empty if it can."""
@@ -131,52 +139,6 @@ def _widths(problem: Problem) -> tuple[int, int]:
     return own, each
 
 
-class _Layout(NamedTuple):
-    """Where each edge stands: edges of a sender in a row, which blocks cut.
-
-    Attributes:
-      order: [E], the edges by sender, those that do not count behind all others.
-      first, count: [S], where those of a sender begin, and how many there are.
-      block, blocks: [S], its first block, and how many it has.
-      spoken: [S], the senders, those that somebody hears before the others.
-      num_spoken: how many somebody hears.
-      place: [E], the place of each edge in the blocks; beyond all if it does not count.
-    """
-
-    order: Any
-    first: Any
-    count: Any
-    block: Any
-    blocks: Any
-    spoken: Any
-    num_spoken: Any
-    place: Any
-
-
-def _layout(senders: Any, num_senders: int, rows: int, num_places: int) -> _Layout:
-    """Returns the layout of edges with these senders; `num_senders` stands for none."""
-    order = jnp.argsort(senders, stable=True).astype(jnp.int32)
-    by_sender = senders[order]
-    bounds = jnp.searchsorted(by_sender, jnp.arange(num_senders + 1)).astype(jnp.int32)
-    first, count = bounds[:-1], jnp.diff(bounds)
-    blocks = -(-count // rows)
-    block = jnp.cumsum(blocks) - blocks
-    rank = jnp.arange(len(order), dtype=jnp.int32)
-    known = jnp.minimum(by_sender, num_senders - 1)
-    place = block[known] * rows + rank - first[known]
-    place = jnp.where(by_sender < num_senders, place, num_places)
-    return _Layout(
-        order=order,
-        first=first,
-        count=count,
-        block=block,
-        blocks=blocks,
-        spoken=jnp.argsort(count == 0, stable=True).astype(jnp.int32),
-        num_spoken=(count > 0).sum().astype(jnp.int32),
-        place=jnp.zeros_like(place).at[order].set(place),
-    )
-
-
 class _Read(NamedTuple):
     """The arrays that messages of one graph read."""
 
@@ -207,21 +169,13 @@ class _Work:
             total = total + value.astype(self.problem.accumulator)
         return jnp.broadcast_to(total, (self.rows, *self.problem.message_shape))
 
-    def edges_at(self, layout: _Layout, sender: Any, block: Any) -> tuple[Any, Any]:
-        """Returns the edges of a block, [B], and which of them are no repetition."""
-        inside = block * self.rows + jnp.arange(self.rows, dtype=jnp.int32)
-        last = layout.count[sender] - 1
-        at = layout.first[sender] + jnp.minimum(inside, last)
-        return layout.order[at], inside <= last
-
-    def over_blocks(self, layout: _Layout, visit: Any, state: Any) -> Any:
-        """Folds `visit(sender, state) -> state` over all senders that are heard."""
-        return jax.lax.fori_loop(
-            0,
-            layout.num_spoken,
-            lambda at, state: visit(layout.spoken[at], state),
-            state,
-        )
+    def pulled(self, read: _Read, cotangent: Any) -> _Read:
+        """Returns the cotangents of what a block read: lists of those that move."""
+        split = Split.of(read)
+        moving, fixed = split.divide(read)
+        _, pull = jax.vjp(lambda moving: self.said(split.join(moving, fixed)), moving)
+        found = iter(pull(cotangent)[0])
+        return _Read(*([next(found) for _ in _floats(part)] for part in read))
 
 
 def _messages(problem: Problem, operands: Operands, rows: int) -> Any:
@@ -231,12 +185,11 @@ def _messages(problem: Problem, operands: Operands, rows: int) -> Any:
     num_edges = edge.senders.shape[0]
     if not (num_edges and problem.num_senders and problem.num_receivers):
         return jnp.zeros((num_edges, *problem.message_shape), problem.accumulator)
-    active = min(problem.num_senders, num_edges)
-    most = (num_edges + active * (rows - 1)) // rows
-    work = _Work(problem, rows, most * rows)
+    sizes = Sizes.of(num_edges, problem.num_senders, rows)
+    work = _Work(problem, rows, sizes.num_places)
     valid = edge_list.valid_edges(problem, operands)
     senders = jnp.where(valid, edge.senders, problem.num_senders)
-    layout = _layout(senders, problem.num_senders, rows, work.num_places)
+    layout = laid_out(senders, sizes)
     read = _Read(
         operands.receiver.leaves,
         operands.sender.leaves,
@@ -264,7 +217,7 @@ def _value(
         own = _of_sender(read, sender)
 
         def one(block: Any, out: Any) -> Any:
-            edges, _ = work.edges_at(layout, sender, block)
+            edges, _ = layout.edges_at(sender, block, work.rows)
             said = work.said(_of_edges(own, edges, receivers))
             start = (layout.block[sender] + block) * work.rows
             return jax.lax.dynamic_update_slice_in_dim(out, said, start, 0)
@@ -273,7 +226,7 @@ def _value(
 
     shape = (work.num_places, *work.problem.message_shape)
     out = jnp.zeros(shape, work.problem.accumulator)
-    out = work.over_blocks(layout, visit, out)
+    out = layout.over_senders(visit, out)
     return jnp.take(out, layout.place, axis=0, mode="fill", fill_value=0)
 
 
@@ -289,65 +242,51 @@ def _backward(work: _Work, split: Split, kept: Any, cotangent: Any) -> Any:
     moving, fixed, index = kept
     layout, receivers = index
     read: _Read = split.join(moving, fixed)
-    by_edge = read._replace(sender=[], context=[], held=[])
-    shared = read._replace(receiver=[], sender=[], edge=[])
-
-    def empty(tree: Any, count: int | None = None) -> Any:
-        leaves, _ = Split.of(tree).divide(tree)
-        shapes = [leaf.shape if count is None else leaf.shape[1:] for leaf in leaves]
-        fronts = () if count is None else (count,)
-        return [
-            nothing((*fronts, *shape), leaf.dtype)
-            for leaf, shape in zip(leaves, shapes, strict=True)
-        ]
+    num_senders, num_receivers = work.problem.num_senders, work.problem.num_receivers
 
     def visit(sender: Any, state: Any) -> Any:
         own = _of_sender(read, sender)
 
         def one(block: Any, state: Any) -> Any:
-            spread, whole, alike = state
-            edges, is_real = work.edges_at(layout, sender, block)
-            parts = _of_edges(own, edges, receivers)
-            inner = Split.of(parts)
-            moved, still = inner.divide(parts)
-            _, pull = jax.vjp(lambda moved: work.said(inner.join(moved, still)), moved)
+            placed, whole, alike = state
+            edges, is_real = layout.edges_at(sender, block, work.rows)
             mask = is_real.reshape(-1, *(1,) * (cotangent.ndim - 1))
-            (pulled,) = pull(jnp.where(mask, cotangent[edges], 0))
-            found = _apart(inner, parts, pulled)
+            spoken = jnp.where(mask, cotangent[edges], 0)
+            found = work.pulled(_of_edges(own, edges, receivers), spoken)
             start = (layout.block[sender] + block) * work.rows
-            spread = [
+            placed = [
                 jax.lax.dynamic_update_slice_in_dim(
                     into, each.astype(into.dtype), start, 0
                 )
-                for into, each in zip(spread, found[0], strict=True)
+                for into, each in zip(
+                    placed, [*found.receiver, *found.edge], strict=True
+                )
             ]
-            return spread, _added(whole, found[1]), _added(alike, found[2])
+            alike = _added(alike, [*found.context, *found.held])
+            return placed, _added(whole, found.sender), alike
 
-        spread, senders, alike = state
-        first = spread, empty(own.sender), alike
-        spread, whole, alike = jax.lax.fori_loop(0, layout.blocks[sender], one, first)
+        placed, senders, alike = state
+        first = placed, _zeros(own.sender), alike
+        placed, whole, alike = jax.lax.fori_loop(0, layout.blocks[sender], one, first)
         senders = [
             jax.lax.dynamic_update_index_in_dim(into, each, sender, 0)
             for into, each in zip(senders, whole, strict=True)
         ]
-        return spread, senders, alike
+        return placed, senders, alike
 
-    state = (
-        empty(by_edge, work.num_places),
-        empty(read.sender, work.problem.num_senders),
-        empty(shared),
-    )
-    spread, senders, alike = work.over_blocks(layout, visit, state)
-    num_receivers = len(_floats(read.receiver))
+    each_place = _zeros([read.receiver, read.edge], work.num_places)
+    alike = _zeros([read.context, read.held])
+    state = each_place, _zeros(read.sender, num_senders), alike
+    placed, senders, alike = layout.over_senders(visit, state)
     at_edges = [
         jnp.take(each, layout.place, axis=0, mode="fill", fill_value=0)
-        for each in spread
+        for each in placed
     ]
+    count = len(_floats(read.receiver))
     heard = [
-        jax.ops.segment_sum(each, receivers, work.problem.num_receivers)
-        for each in at_edges[:num_receivers]
+        jax.ops.segment_sum(each, receivers, num_receivers) for each in at_edges[:count]
     ]
-    found = [*heard, *senders, *at_edges[num_receivers:], *alike]
+    found = [*heard, *senders, *at_edges[count:], *alike]
     cast = [each.astype(leaf.dtype) for each, leaf in zip(found, moving, strict=True)]
     return cast, jax.tree.map(_no_tangent, fixed), jax.tree.map(_no_tangent, index)
 
@@ -368,15 +307,13 @@ def _floats(tree: Any) -> list[Any]:
     return Split.of(tree).divide(tree)[0]
 
 
-def _apart(split: Split, parts: _Read, pulled: list[Any]) -> tuple[Any, Any, Any]:
-    """Returns cotangents of the leaves of edges, of the sender, and of what all share."""
-    counts = [len(_floats(part)) for part in parts]
-    ends = [sum(counts[: at + 1]) for at in range(len(counts))]
-    receiver, sender, edge = (
-        pulled[end - count : end]
-        for end, count in zip(ends[:3], counts[:3], strict=True)
-    )
-    return [*receiver, *edge], sender, pulled[ends[2] :]
+def _zeros(tree: Any, count: int | None = None) -> list[Any]:
+    """Returns what cotangents are added to: of the leaves that move, or of `count` of
+    their rows."""
+    return [
+        nothing(leaf.shape if count is None else (count, *leaf.shape[1:]), leaf.dtype)
+        for leaf in _floats(tree)
+    ]
 
 
 def _added(totals: list[Any], found: list[Any]) -> list[Any]:
