@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 import relational as rl
-from relational._checks import check_count, shown
+from relational._checks import check_choice, check_count, shown
 from relational.blocks.feed_forward import ACTIVATIONS
 from relational.blocks.routing import Routing
 from relational.topologies import Neighbours
@@ -97,16 +97,9 @@ class MixtureOfExperts(hk.Module):
                 f"`num_chosen` must be at most `num_experts`, {num_experts}; got "
                 f"{num_chosen}."
             )
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"`activation` must be one of {', '.join(map(repr, ACTIVATIONS))}; got "
-                f"{shown(activation)}."
-            )
-        if softmax_over not in (None, "chosen", "all"):
-            raise ValueError(
-                "`softmax_over` must be 'chosen', 'all' or None; got "
-                f"{shown(softmax_over)}."
-            )
+        check_choice("activation", activation, tuple(ACTIVATIONS))
+        if softmax_over is not None:
+            check_choice("softmax_over", softmax_over, ("chosen", "all"))
         if softmax_over == "chosen" and num_chosen == 1 < num_experts:
             raise ValueError(
                 "`softmax_over` must be 'all' where one expert is chosen, whose weight "
@@ -199,7 +192,7 @@ class MixtureOfExperts(hk.Module):
         heard = chosen
         if is_training and self.capacity is not None:
             fair = self.capacity * self.num_chosen / self.num_experts
-            room = jnp.ceil(fair * counted.sum()).astype(jnp.int32)
+            room = jnp.ceil(fair * counted.sum(dtype=jnp.float32)).astype(jnp.int32)
             heard = chosen.within(room)
         return Routing(
             logits=logits, chosen=chosen, heard=heard, weights=weights, counted=counted

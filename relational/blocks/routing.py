@@ -81,8 +81,9 @@ class Routing:
 
     def dropped(self) -> jax.Array:
         """Returns the share of the counted tokens' choices that found no room."""
-        wanted = self.counted.sum() * self.chosen.k
-        heard = wanted if self.heard.valid is None else self.heard.valid.sum()
+        wanted = self.counted.sum(dtype=jnp.float32) * self.chosen.k
+        valid = self.heard.valid
+        heard = wanted if valid is None else valid.sum(dtype=jnp.float32)
         return (wanted - heard) / jnp.maximum(wanted, 1)
 
     def _count(self, experts: Any) -> jax.Array:
@@ -98,4 +99,4 @@ class Routing:
         """Returns the mean over the counted tokens of [N, ...]."""
         mask = self.counted.reshape(-1, *(1,) * (values.ndim - 1))
         total = jnp.where(mask, values, 0).sum(axis=0)
-        return total / jnp.maximum(self.counted.sum(), 1)
+        return total / jnp.maximum(self.counted.sum(dtype=jnp.float32), 1)

@@ -9,10 +9,10 @@ Shapes: E edges, R receivers, S senders, B edges of a block, P places of all blo
 features.
 """
 
+import collections
 import dataclasses
 import functools
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -89,7 +89,8 @@ class BySender:
         places = problem.num_edges + active * (rows - 1) / 2
         own, each = _widths(problem)
         features = math.prod(problem.message_shape)
-        work = Counter[str](step=graphs * (active + places / rows))
+        work = collections.defaultdict[str, float](float)
+        work["step"] = graphs * (active + places / rows)
         work["edge"] = graphs * problem.num_edges
         work["moved"] = graphs * (places * (each + 2 * features) + active * own)
         for term in problem.message:

@@ -153,7 +153,9 @@ def test_it_is_chosen_where_edges_would_gather_a_matrix_each():
             "no message multiplies by a matrix of its sender",
         ),
         (
-            lambda receiver, sender, offset: rl.dot(receiver, sender) * offset,
+            lambda receiver, sender, offset: (
+                rl.dot(receiver, sender) * offset.astype("float32")
+            ),
             None,
             "a message reads a relation",
         ),
