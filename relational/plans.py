@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from relational._checks import shown
+from relational.lowerings.by_sender import BySender
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
 from relational.lowerings.fused import Fused
@@ -35,6 +36,7 @@ LOWERINGS = (
     Kernel(),
     Sparse(),
     Slots(),
+    BySender(),
     Edges(),
 )
 _SOFT_MEMORY = 256 * 2**20  # Beyond it, temporary memory weighs in the choice.

@@ -37,6 +37,7 @@ from relational.blocks.graph_transformer import GraphTransformer as GraphTransfo
 from relational.blocks.independent import Independent as Independent
 from relational.blocks.joining import added as added
 from relational.blocks.joining import side_by_side as side_by_side
+from relational.blocks.mixture_of_experts import MixtureOfExperts as MixtureOfExperts
 from relational.blocks.neighbour_sums import GraphIsomorphism as GraphIsomorphism
 from relational.blocks.neighbour_sums import GraphSAGE as GraphSAGE
 from relational.blocks.non_local import VAIN as VAIN
@@ -62,6 +63,7 @@ from relational.blocks.relational_convolution import (
 )
 from relational.blocks.residual import Residual as Residual
 from relational.blocks.rotary import Rotary as Rotary
+from relational.blocks.routing import Routing as Routing
 from relational.blocks.several_sets import PerEdgeSet as PerEdgeSet
 from relational.blocks.several_sets import with_graph_nodes as with_graph_nodes
 from relational.blocks.split_updates import SplitMLP as SplitMLP

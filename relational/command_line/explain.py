@@ -101,6 +101,7 @@ def explain(
             **asked.sizes,
             "parameters": num_parameters,
             "edge_sets": asked.edges,
+            "experts": asked.experts,
             **explanation.as_dict(),
         }
         typer.echo(json.dumps(facts, indent=2))
@@ -111,6 +112,8 @@ def explain(
     )
     for name, topology in asked.edges.items():
         typer.echo(f"edges `{name}`: {topology}")
+    for name, chosen in asked.experts.items():
+        typer.echo(f"edges {name}: {chosen}")
     typer.echo()
     _show(explanation)
     if picture is not None:
@@ -159,6 +162,7 @@ class _Asked:
     sizes: dict[str, int]
     words: str
     edges: dict[str, str]
+    experts: dict[str, str] = dataclasses.field(default_factory=dict)
     init: Callable[[Any], Any]
     example: Any
     """From which parameters are made; they do not depend on how many nodes there are."""
@@ -184,6 +188,7 @@ def _of_tokens(spec: "specs.Spec", batch: int | None, length: int | None) -> _As
         sizes={"batch": batch, "length": length},
         words=f"{batch} x {length:,} nodes",
         edges=_edge_sets(model),
+        experts=_experts(model),
         init=lambda inputs: built.init(_key(), inputs),
         example=_inputs(model, 1, 1, is_padded=is_text),
         forward=lambda p, inputs: built.apply(p, None, inputs, is_training=False),
@@ -281,4 +286,17 @@ def _edge_sets(model: "specs.ModelSpec") -> dict[str, str]:
     return {
         name: str(models.topology_of(edge_set.topology, prefix))
         for name, edge_set in model.edges.items()
+    }
+
+
+def _experts(model: "specs.ModelSpec") -> dict[str, str]:
+    """Returns the edges from the experts of each block that has some."""
+    from relational.models.graph_model import updates
+
+    return {
+        f"from the {block.experts.count} experts of `model.blocks[{index}]` to "
+        f"`{updates(model, block)}`": f"Neighbours({block.experts.chosen} of "
+        f"{block.experts.count}), which a router chooses"
+        for index, block in enumerate(model.blocks)
+        if block.experts is not None
     }

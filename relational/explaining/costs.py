@@ -19,6 +19,7 @@ import numpy as np
 
 from relational.aggregators import Weighting
 from relational.explaining.operations import operations, size
+from relational.lowerings.by_sender import BySender
 from relational.lowerings.dense import Dense
 from relational.lowerings.edges import Edges
 from relational.lowerings.problem import Problem
@@ -109,7 +110,7 @@ def cost(plan: Plan) -> Cost:
     )
     seconds, most = lowering.cost(problem)
     pairs = sum(tile.pairs for tile in tiles) if tiles else problem.num_edges
-    moved = _read(problem, tiles) + _written(problem)
+    moved = _read(problem, tiles, lowering) + _written(problem)
     if isinstance(lowering, Dense | Edges):
         moved += 2 * int(most)  # Stored once and read once.
     listening = _listening(problem, pairs) * problem.num_graphs
@@ -118,7 +119,8 @@ def cost(plan: Plan) -> Cost:
 
 def goes_by_edge(lowering: Lowering) -> bool:
     """Says whether terms are evaluated along every edge, and nowhere else."""
-    return isinstance(lowering, Edges | Shifts | Slots | Sparse | Stencil)
+    by_edge = BySender | Edges | Shifts | Slots | Sparse | Stencil
+    return isinstance(lowering, by_edge)
 
 
 def _tiles(lowering: Lowering, problem: Problem) -> list[Shape]:
@@ -214,6 +216,8 @@ def by_label(term: Term, problem: Problem) -> str | None:
 def _becomes(role: str, term: Term, problem: Problem, lowering: Lowering) -> str:
     if isinstance(lowering, Stencil):
         return "a convolution"
+    if isinstance(lowering, BySender) and role == "message":
+        return "a product with each sender's matrices"
     if goes_by_edge(lowering):
         return "every edge"
     if term.depends == {"sender"}:
@@ -245,10 +249,13 @@ def _listening(problem: Problem, pairs: int) -> int:
     return total
 
 
-def _read(problem: Problem, tiles: Sequence[Shape] | None) -> int:
+def _read(problem: Problem, tiles: Sequence[Shape] | None, lowering: Lowering) -> int:
     """Returns the bytes of operands, as often as they are read."""
     widths = _widths(problem)
     graphs = problem.num_graphs
+    if isinstance(lowering, BySender):
+        senders = problem.num_senders * widths.pop("sender", 0)
+        return (senders + problem.num_edges * sum(widths.values())) * graphs
     if tiles is None:
         return problem.num_edges * sum(widths.values()) * graphs
     total = 0

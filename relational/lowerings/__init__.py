@@ -1,5 +1,6 @@
 """Orders of evaluation: each changes the cost of `propagate`, never its value."""
 
+from relational.lowerings.by_sender import BySender as BySender
 from relational.lowerings.dense import Dense as Dense
 from relational.lowerings.edges import Edges as Edges
 from relational.lowerings.fused import Fused as Fused

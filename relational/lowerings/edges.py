@@ -62,7 +62,8 @@ class Edges:
         listed = with_edges(problem, operands)
 
         def one(inner: Operands) -> list[Any]:
-            return _aggregate(problem, inner)
+            message = evaluate(problem, inner, "message")
+            return aggregated(problem, inner, message)
 
         return each_graph(one, with_positions(problem, listed), problem)
 
@@ -150,12 +151,16 @@ def valid_edges(problem: Problem, operands: Operands) -> Any:
     )
 
 
-def _aggregate(problem: Problem, operands: Operands) -> list[Any]:
+def aggregated(problem: Problem, operands: Operands, message: Any) -> list[Any]:
+    """Returns what the receivers of one graph hear: a result [R, ...] an aggregator.
+
+    Args:
+      message: [E, F], the summed messages.
+    """
     edge = operands.edge
     valid = valid_edges(problem, operands)
     # Dropped edges go to a segment of their own, behind the last receiver.
     segment = jnp.where(valid, edge.receivers, problem.num_receivers)
-    message = evaluate(problem, operands, "message")
     score = None
     if problem.score:
         score = evaluate(problem, operands, "score")

@@ -3,7 +3,7 @@
 Fitted to the cases of `benchmarks/choices/grid.py`, on two cores of a server, float32,
 JAX 0.10.2; `python -m benchmarks.choices --fit` prints the table again from new
 measurements. Those of "shifts", and the "call" of "sparse", are set from a few of the
-cases, and by hand. For a pass forward and one backward:
+cases, and by hand; those of "by_sender" from one mixture of experts. For a pass forward and one backward:
 
 - "call": once; "grouped": a convolution of numbers, once; "step": a step of a loop over
   tiles or graphs;
@@ -85,6 +85,16 @@ RATES: Mapping[str, Mapping[str, float]] = {
         "node": 8.6e-10,
         "product": 9.1e-11,
         "step": 1.5e-05,
+    },
+    "by_sender": {
+        "call": 2.0e-04,
+        "edge": 1.0e-07,
+        "element": 2.0e-10,
+        "exponential": 5.6e-08,
+        "moved": 1.0e-09,
+        "new": 6.2e-10,
+        "product": 5.0e-11,
+        "step": 2.0e-05,
     },
     "shifts": {
         "call": 1.5e-04,

@@ -7,6 +7,7 @@ if (
 
 """Arrangements of blocks, built from specs."""
 
+from relational.models.auxiliary import Auxiliary as Auxiliary
 from relational.models.building import build as build
 from relational.models.graph_model import Model as Model
 from relational.models.named import relation_of as relation_of

@@ -18,9 +18,12 @@ import jax.numpy as jnp
 import relational as rl
 from relational import blocks, specs
 from relational.blocks.residual import norm
+from relational.models.auxiliary import Auxiliary, gathered
 from relational.models.edge_sets import bare, stepped, with_prefix
+from relational.models.experts import auxiliary_of, counted_of, experts_of
 from relational.models.named import rotary_of
 from relational.models.token_graph import (
+    LENGTH,
     Inputs,
     check_complete,
     for_stepping,
@@ -57,6 +60,8 @@ class Model:
         prefix lies within the prime; unless `prefix` is given, the prime is the prefix.
       step: (params, caches, inputs of one node, position [B]) -> (logits [B, 1, V],
         caches).
+      with_auxiliary: as `apply`, but -> (logits, what the layers add to a training's
+        objective, as experts do: see `Auxiliary`).
       weights: (params, inputs) -> for each attention, in order, [B, H, R, S]: how much
         each node listens to each other. For looking at; needs memory for all pairs, and
         inputs without `length` and `segment`: one sequence, or several of one length.
@@ -77,6 +82,7 @@ class Model:
     start: Callable[..., Caches]
     prefill: Callable[..., tuple[jax.Array, Caches]]
     step: Callable[..., tuple[jax.Array, Caches]]
+    with_auxiliary: Callable[..., tuple[jax.Array, Auxiliary]]
     weights: Callable[..., tuple[jax.Array, ...]]
     spec: specs.ModelSpec | None = None
 
@@ -98,6 +104,11 @@ def build_model(spec: specs.ModelSpec) -> Model:
         module = _GraphModel(spec)
 
         def call(inputs: Inputs, *, is_training: bool = False) -> jax.Array:
+            return with_auxiliary(inputs, is_training=is_training)[0]
+
+        def with_auxiliary(
+            inputs: Inputs, *, is_training: bool = False
+        ) -> tuple[jax.Array, Auxiliary]:
             check_complete(spec, inputs)
             rate = spec.dropout if is_training else 0.0
 
@@ -108,7 +119,11 @@ def build_model(spec: specs.ModelSpec) -> Model:
                 own = rate if own is None else own * is_training
                 return attention(graph, dropout_rate=own), None
 
-            return module(inputs, listen, rate=rate)[0]
+            found: list[Auxiliary] = []
+            logits, _ = module(
+                inputs, listen, rate=rate, is_training=is_training, found=found
+            )
+            return logits, gathered(found)
 
         def start(inputs: Inputs, length: int) -> Caches:
             check_complete(spec, inputs)
@@ -157,10 +172,10 @@ def build_model(spec: specs.ModelSpec) -> Model:
 
             return module(inputs, listen)[1]
 
-        return call, (call, start, prefill, step, weights)
+        return call, (call, start, prefill, step, with_auxiliary, weights)
 
     transformed = hk.multi_transform(methods)
-    call, start, prefill, step, weights = transformed.apply
+    call, start, prefill, step, with_auxiliary, weights = transformed.apply
 
     def without_key(method: Callable[..., Any]) -> Callable[..., Any]:
         return lambda params, *arguments: method(params, None, *arguments)
@@ -172,6 +187,7 @@ def build_model(spec: specs.ModelSpec) -> Model:
         start=without_key(start),
         prefill=without_key(prefill),
         step=without_key(step),
+        with_auxiliary=with_auxiliary,
         weights=without_key(weights),
     )
 
@@ -197,7 +213,9 @@ class _GraphModel(hk.Module):
         listen: _Listen,
         *,
         rate: float = 0.0,
+        is_training: bool = False,
         positions: Any = None,
+        found: list[Auxiliary] | None = None,
     ) -> _Stepped:
         """Returns logits [B, N, V] of the set that is read out, and all extras.
 
@@ -207,8 +225,11 @@ class _GraphModel(hk.Module):
           listen: (index of the attention, the block, the graph) -> the graph after
             it, and an extra such as a cache.
           rate: of dropout.
+          is_training: whether routers are noisy, and experts have a capacity.
           positions: [B, N] where nodes do not stand at 0, 1, 2, ...
+          found: to which layers add what they have to say to a training.
         """
+        found = [] if found is None else found
         tables = tables_of(self.spec)
         graph = graph_of_tokens(self.spec, inputs, positions, tables, rate)
         read_out = self.spec.read_out.node
@@ -219,6 +240,18 @@ class _GraphModel(hk.Module):
             if node_set not in inputs:
                 continue
             graph = self._layer(index, layer, graph, listen, rate, extras)
+            if layer.experts is not None:
+                counted = counted_of(graph, node_set, inputs[node_set].get(LENGTH))
+                wrap = blocks.Residual(self.spec.normalization, node_set, rate)
+                graph, said = _with_experts(
+                    layer.experts,
+                    f"layer_{index}_experts",
+                    wrap,
+                    graph,
+                    counted,
+                    is_training,
+                )
+                found.append(said)
             is_done = node_set != read_out and index == last[node_set]
             if is_done and self.spec.normalization == "pre":
                 features = norm(graph.features(node_set), f"final_norm_{node_set}")
@@ -284,6 +317,26 @@ class _GraphModel(hk.Module):
         flat = features.reshape(-1, features.shape[-1])
         logits = hk.Linear(vocabulary, name="read_out")(flat).astype(jnp.float32)
         return logits.reshape(*features.shape[:-1], vocabulary)
+
+
+def _with_experts(
+    spec: specs.ExpertsSpec,
+    name: str,
+    wrap: blocks.Residual,
+    graph: rl.Graph,
+    counted: Any,
+    is_training: bool,
+) -> tuple[rl.Graph, Auxiliary]:
+    """Returns the graph after a mixture of experts, and what that has to say."""
+    experts = experts_of(spec, name)
+
+    def part(inner: rl.Graph) -> tuple[rl.Graph, blocks.Routing]:
+        return experts.routed(
+            inner, wrap.node_set, counted=counted, is_training=is_training
+        )
+
+    graph, routing = wrap(graph, part, f"{name}_norm")
+    return graph, auxiliary_of(spec, routing)
 
 
 def updates(spec: specs.ModelSpec, block: specs.BlockSpec) -> str:

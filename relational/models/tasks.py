@@ -83,14 +83,19 @@ class NextToken:
         self, params: Params, key: jax.Array, batch: Batch, *, is_training: bool
     ) -> Outcome:
         """Returns the summed surprise of each example, and its number of tokens."""
-        logits = self.model.apply(
+        logits, aside = self.model.with_auxiliary(
             params, key, self.inputs(batch), is_training=is_training
         )
         # Start tokens are heard and never spoken, so they get no probability.
         smoothing = self.label_smoothing if is_training else 0.0
         nats = surprise(logits, jnp.asarray(batch["token"]), smoothing)
         weight = jnp.asarray(batch["weight"], jnp.float32)
-        return Outcome(loss=(nats * weight).sum(axis=-1), weight=weight.sum(axis=-1))
+        return Outcome(
+            loss=(nats * weight).sum(axis=-1),
+            weight=weight.sum(axis=-1),
+            auxiliary=aside.losses,
+            noted=aside.noted,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

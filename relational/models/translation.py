@@ -107,7 +107,9 @@ class Translation:
         by itself.
         """
         inputs = self.inputs(batch)
-        logits = self.model.apply(params, key, inputs, is_training=is_training)
+        logits, aside = self.model.with_auxiliary(
+            params, key, inputs, is_training=is_training
+        )
         target = jnp.asarray(batch["target"])
         smoothing = self.label_smoothing if is_training else 0.0
         weight = counted(batch).astype(jnp.float32)
@@ -117,6 +119,8 @@ class Translation:
         return Outcome(
             loss=jnp.where(weight > 0, nats, 0).sum(axis=-1),
             weight=size,
+            auxiliary=aside.losses,
+            noted=aside.noted,
             measures={
                 "accuracy": Measure(
                     total=jnp.where(is_right, weight, 0).sum(axis=-1), size=size

@@ -4,6 +4,7 @@ from relational.specs.changes import difference as difference
 from relational.specs.changes import override as override
 from relational.specs.data import ChoralesSpec as ChoralesSpec
 from relational.specs.data import DataSpec as DataSpec
+from relational.specs.experts import ExpertsSpec as ExpertsSpec
 from relational.specs.graph_attentions import EdgeAttentionSpec as EdgeAttentionSpec
 from relational.specs.graph_attentions import GraphAttentionSpec as GraphAttentionSpec
 from relational.specs.graph_attentions import (

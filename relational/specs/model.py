@@ -14,6 +14,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from relational.specs import checks
+from relational.specs.experts import ExpertsSpec
 from relational.specs.fields import (
     CONFIG,
     Count,
@@ -140,7 +141,7 @@ class FeedForwardSpec:
     | ConfigDict(json_schema_extra={"examples": [{"feed_forward": {"width": 1}}]}),
 )
 class BlockSpec:
-    """Attention, then a feed-forward layer, each with a residual connection.
+    """Attention, then a feed-forward layer or experts, each with a residual connection.
 
     A block updates the node set in which the edges of its attention end; a block
     without attention updates the node set that is read out. The layer of a decoder that
@@ -153,12 +154,15 @@ class BlockSpec:
     """How nodes hear each other: one attention, or a list of several in a row."""
     feed_forward: FeedForwardSpec | None = None
     """What each node does alone."""
+    experts: ExpertsSpec | None = None
+    """What each node hears of a few experts out of many, in place of `feed_forward` or
+    after it."""
 
     def __post_init__(self) -> None:
-        if self.attention is None and self.feed_forward is None:
+        if (self.attention, self.feed_forward, self.experts) == (None, None, None):
             raise ValueError(
-                "must have `attention` or `feed_forward`; got neither. Give it one, or "
-                "remove the block."
+                "must have `attention`, `feed_forward` or `experts`; got none of them. "
+                "Give it one, or remove the block."
             )
 
     @property

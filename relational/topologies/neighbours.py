@@ -6,6 +6,7 @@ Shapes: *lead the leading axes of `propagate`; R receivers, S senders, K chosen.
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
@@ -67,21 +68,28 @@ class Neighbours(Unbounded):
         """How many senders a receiver hears at most."""
         return int(self.senders.shape[-1])
 
-    def within(self, capacity: int) -> "Neighbours":
+    def within(self, capacity: Any) -> "Neighbours":
         """Returns the same choices, but for those of senders that too many chose.
 
         First choices go before second ones, and earlier receivers before later ones: so
         experts take tokens up to their capacity (Fedus et al. 2022, section 2.2).
 
         Args:
-          capacity: how many receivers hear one sender at most.
+          capacity: how many receivers hear one sender at most; a number, or an integer
+            array [] where it follows from the data.
 
         >>> import numpy as np
         >>> near = Neighbours(senders=np.array([[1], [1], [1]]), num_senders=2)
         >>> near.within(2).valid.tolist()
         [[True], [True], [False]]
         """
-        check_count("capacity", capacity, least=0, advice="It counts receivers.")
+        if not isinstance(capacity, jax.Array):
+            check_count("capacity", capacity, least=0, advice="It counts receivers.")
+        elif capacity.shape or not jnp.issubdtype(capacity.dtype, jnp.integer):
+            raise ValueError(
+                f"`capacity` must be one integer; got {shown(capacity)}. It counts "
+                "receivers."
+            )
         *lead, receivers, k = self.senders.shape
         chosen = jnp.asarray(self.senders)
         if self.valid is not None:

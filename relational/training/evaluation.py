@@ -212,7 +212,7 @@ def _sums(params: Params, batch: Batch, *, task: Task, dtype: str) -> Outcome:
     outcome = task.outcome(
         in_precision(params, dtype), jax.random.key(0), batch, is_training=False
     )
-    outcome = dataclasses.replace(outcome, auxiliary={})
+    outcome = dataclasses.replace(outcome, auxiliary={}, noted={})
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), outcome)
 
 

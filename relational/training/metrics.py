@@ -25,11 +25,11 @@ COLUMNS = (
     "gradient_norm",
     "learning_rate",
 )
-"""Columns of every run; the names of auxiliary terms follow.
+"""Columns of every run; the names of auxiliary terms, and of what is noted, follow.
 
 In rows of the split `train`, `loss` is nats per token over the steps since the row
 before, `tokens` are those of these steps, the gradient's norm (before clipping) and
-the auxiliary terms are means, and the rate is that of the step itself.
+the other terms are means, and the rate is that of the step itself.
 """
 
 _PURPOSE = "write the metrics"

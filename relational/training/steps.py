@@ -53,7 +53,7 @@ class Report:
     - `tokens`: counted tokens;
     - `gradient_norm`: global norm of the gradient, before clipping;
     - `learning_rate`: rate of this step;
-    - each auxiliary term, averaged over the counted tokens.
+    - each auxiliary term, and what else is noted, averaged over the counted tokens.
     """
 
     values: Float[Array, " M"]
@@ -120,6 +120,7 @@ def update(
             "gradient_norm": norm,
             "learning_rate": rate(training, step),
             **{name: x / sums["tokens"] for name, x in sums["auxiliary"].items()},
+            **{name: x / sums["tokens"] for name, x in sums["noted"].items()},
         }
     )
     params = optax.apply_updates(state.params, changes)
@@ -202,11 +203,11 @@ def _numerators(task: Task, precision: str) -> Any:
         tokens = jnp.sum(outcome.weight.astype(jnp.float32))
         tokens = jax.lax.stop_gradient(tokens)
         loss = jnp.sum(outcome.loss.astype(jnp.float32))
-        auxiliary = {
-            name: term.astype(jnp.float32) * tokens
-            for name, term in outcome.auxiliary.items()
-        }
-        sums = {"loss": loss, "tokens": tokens, "auxiliary": auxiliary}
+        auxiliary, noted = (
+            {name: term.astype(jnp.float32) * tokens for name, term in terms.items()}
+            for terms in (outcome.auxiliary, outcome.noted)
+        )
+        sums = {"loss": loss, "tokens": tokens, "auxiliary": auxiliary, "noted": noted}
         return loss + sum(auxiliary.values()), sums
 
     return compute

@@ -60,6 +60,10 @@ class Outcome:
     auxiliary: Mapping[str, Float[Array, ""]] = dataclasses.field(default_factory=dict)
     """Terms added to the objective, each a mean over the counted tokens."""
 
+    noted: Mapping[str, Float[Array, ""]] = dataclasses.field(default_factory=dict)
+    """What the metrics of a training tell and nothing depends on, each a mean over the
+    counted tokens."""
+
     measures: Mapping[str, Measure] = dataclasses.field(default_factory=dict)
     """What else an evaluation is told, by name, of each the more the better; of a training
     it can change when `patience` ends."""

@@ -262,6 +262,8 @@ def test_capacity_takes_first_choices_first_and_early_receivers_before_late():
     within = near.within(2)
     assert within.T.degrees().tolist() == [2, 2, 1]
     assert within.within(1).T.degrees().max() == 1
+    traced = jax.jit(lambda most: near.within(most).valid)(jnp.int32(2))
+    np.testing.assert_array_equal(traced, within.valid)
     heard = rl.propagate(
         within, senders=jnp.ones(3), message=lambda sender: sender, aggregator=rl.Sum()
     )
@@ -302,6 +304,12 @@ def test_wrong_choices_are_refused(call, words):
                 -1
             ),
             "`capacity` must be 0 or more",
+        ),
+        (
+            lambda: rl.Neighbours(senders=np.ones((2, 2), int), num_senders=3).within(
+                jnp.ones(2)
+            ),
+            "`capacity` must be one integer; got an array of float32",
         ),
     ],
 )

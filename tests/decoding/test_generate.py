@@ -42,6 +42,7 @@ MODEL = Model(
     ),
     prefill=_prefill,
     step=_step,
+    with_auxiliary=_apply,
     weights=_apply,
 )
 

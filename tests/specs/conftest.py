@@ -99,6 +99,16 @@ POSITIONS = st.one_of(
     ),
 )
 
+EXPERTS = st.none() | st.builds(
+    specs.ExpertsSpec,
+    count=st.integers(4, 99),
+    chosen=st.integers(2, 4),
+    width=st.integers(1, 99),
+    softmax=st.sampled_from([None, "chosen", "all"]),
+    capacity=st.none() | _RATES,
+    balance=_PROBABILITIES,
+)
+
 
 @st.composite
 def models(draw: st.DrawFn) -> specs.ModelSpec:
@@ -157,6 +167,7 @@ def models(draw: st.DrawFn) -> specs.ModelSpec:
                     activation=draw(st.sampled_from(["relu", "gelu", "silu"])),
                     gated=draw(st.booleans()),
                 ),
+                experts=draw(EXPERTS),
             ),
         ]
     return specs.ModelSpec(

@@ -208,8 +208,8 @@ _WRONG = [
         "  blocks:\n",
         "  blocks:\n    - repeat: 2\n",
         (
-            "model.blocks[0]: must have `attention` or `feed_forward`; got neither. Give it "
-            "one, or remove the block."
+            "model.blocks[0]: must have `attention`, `feed_forward` or `experts`; got none "
+            "of them. Give it one, or remove the block."
         ),
     ),
     (
