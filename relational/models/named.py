@@ -1,9 +1,10 @@
-"""From names in a spec to topologies and relations: the one table."""
+"""From names in a spec to topologies, relations and norms: the one table."""
 
 import functools
+from typing import Literal
 
 import relational as rl
-from relational import specs
+from relational import blocks, specs
 from relational._checks import shown
 from relational.relations import Relation
 from relational.topologies import And, Minus, Or, Topology
@@ -59,3 +60,16 @@ def relation_of(spec: specs.RelationSpec) -> Relation:
         "`spec` must be a `RelationSpec`, such as `OffsetSpec(clip=8)`; got "
         f"{shown(spec)}."
     )
+
+
+def norm_of(spec: specs.NormSpec) -> blocks.Norm:
+    """Returns the norm that a spec describes.
+
+    >>> from relational import specs
+    >>> norm_of(specs.RMSNormSpec(epsilon=1e-5))
+    Norm(kind='rms', epsilon=1e-05)
+    """
+    kind: Literal["layer", "rms"] = "rms"
+    if isinstance(spec, specs.MeanNormSpec):
+        kind = "layer"
+    return blocks.Norm(kind=kind, epsilon=spec.epsilon)

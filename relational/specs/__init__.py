@@ -4,6 +4,7 @@ from relational.specs.changes import difference as difference
 from relational.specs.changes import override as override
 from relational.specs.data import ChoralesSpec as ChoralesSpec
 from relational.specs.data import DataSpec as DataSpec
+from relational.specs.data import NoDataSpec as NoDataSpec
 from relational.specs.graph_attentions import EdgeAttentionSpec as EdgeAttentionSpec
 from relational.specs.graph_attentions import GraphAttentionSpec as GraphAttentionSpec
 from relational.specs.graph_attentions import (
@@ -68,16 +69,21 @@ from relational.specs.model import EdgeSetSpec as EdgeSetSpec
 from relational.specs.model import FeedForwardSpec as FeedForwardSpec
 from relational.specs.model import ModelSpec as ModelSpec
 from relational.specs.model import NodeSpec as NodeSpec
-from relational.specs.model import ReadOutSpec as ReadOutSpec
 from relational.specs.network import EncodeProcessDecodeSpec as EncodeProcessDecodeSpec
 from relational.specs.network import NetworkSpec as NetworkSpec
 from relational.specs.network import ProcessSpec as ProcessSpec
 from relational.specs.network import StackSpec as StackSpec
+from relational.specs.norms import MeanNormSpec as MeanNormSpec
+from relational.specs.norms import NormSpec as NormSpec
+from relational.specs.norms import RMSNormSpec as RMSNormSpec
+from relational.specs.positions import LearnedPositionsSpec as LearnedPositionsSpec
 from relational.specs.positions import NoPositionsSpec as NoPositionsSpec
 from relational.specs.positions import PositionsSpec as PositionsSpec
 from relational.specs.positions import SinusoidSpec as SinusoidSpec
 from relational.specs.problems import Problem as Problem
 from relational.specs.problems import SpecError as SpecError
+from relational.specs.read_out import HiddenSpec as HiddenSpec
+from relational.specs.read_out import ReadOutSpec as ReadOutSpec
 from relational.specs.reader import loads as loads
 from relational.specs.relation import BucketsSpec as BucketsSpec
 from relational.specs.relation import DifferenceSpec as DifferenceSpec

@@ -37,7 +37,16 @@ class ChoralesSpec:
     """Training pieces are moved by up to so many semitones, either way."""
 
 
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class NoDataSpec:
+    """No data: the model was trained elsewhere, and is used here and not trained.
+
+    `relational import` writes it for a model whose tokens no vocabulary here speaks.
+    """
+
+
 DATA_SETS: dict[str, type] = {
+    "none": NoDataSpec,
     "chorales": ChoralesSpec,
     "shortest_path": ShortestPathSpec,
     "sorting": SortingSpec,
@@ -52,7 +61,8 @@ DATA_SETS: dict[str, type] = {
 """The names of data sets in files."""
 
 DataSpec: TypeAlias = Annotated[
-    ChoralesSpec
+    NoDataSpec
+    | ChoralesSpec
     | ShortestPathSpec
     | SortingSpec
     | SpringsSpec
