@@ -159,7 +159,7 @@ def from_spec(
     batch_size = spec.training.batch_size
     model, data = spec.model, spec.data
     if isinstance(data, specs.NoDataSpec):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004  # It is a value of the file.
             "data: must be a data set to train on, or to judge by; got `none`. The model "
             "was trained elsewhere: `relational.weights` tells how to use it."
         )

@@ -7,3 +7,5 @@ safetensors (the extra `text`), and no other framework.
 
 from relational.weights.load import Imported as Imported
 from relational.weights.load import load as load
+from relational.weights.run import spec_of as spec_of
+from relational.weights.run import write_run as write_run

@@ -14,6 +14,8 @@ from relational.weights.config import Config, read_config
 from relational.weights.layers import Params
 from relational.weights.tensors import Tensors, open_tensors
 
+_VOCABULARY = "spiece.model"  # What T5's tokenizer calls it.
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Imported:
@@ -24,12 +26,23 @@ class Imported:
       spec: the model as a graph, for `models.build`.
       params: its parameters, nested dicts of float32 arrays.
       ignored: the names of tensors that the model does not use, such as a pooler.
+      subwords: the model of SentencePiece that lies beside the weights, where its first
+        tokens are those of `datasets.Subwords`, as T5's are.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from relational import models, specs, weights
+    >>> spec = specs.load("multi30k_absolute").model
+    >>> one = {name: {"token": jnp.zeros((1, 1), int)} for name in spec.nodes}
+    >>> params = jax.eval_shape(models.build(spec).init, jax.random.key(0), one)
+    >>> weights.Imported(kind="marian", spec=spec, params=params, ignored=()).kind
+    'marian'
     """
 
     kind: str
     spec: specs.ModelSpec
     params: Mapping[str, Mapping[str, jax.Array]]
     ignored: tuple[str, ...]
+    subwords: bytes | None = dataclasses.field(default=None, repr=False)
 
 
 def load(folder: str | os.PathLike[str]) -> Imported:
@@ -74,7 +87,23 @@ with `config.json` and safetensors; `no_such_folder` has no `config.json`.
         spec=spec,
         params=jax.tree.map(jnp.asarray, params),
         ignored=ignored,
+        subwords=_subwords(Path(folder)) if kind == "t5" else None,
     )
+
+
+def _subwords(folder: Path) -> bytes | None:
+    """Returns the vocabulary of a folder, None if there is none that can be used."""
+    path = folder / _VOCABULARY
+    if not path.is_file():
+        return None
+    from relational.datasets import Subwords
+
+    content = path.read_bytes()
+    try:
+        Subwords(content)
+    except ValueError as error:
+        raise ValueError(f"`{path}` cannot be used: {error}") from error
+    return content
 
 
 @dataclasses.dataclass(frozen=True)
