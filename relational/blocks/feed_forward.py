@@ -1,6 +1,7 @@
 """What each node does alone: two dense layers with an activation between them."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import haiku as hk
@@ -12,7 +13,7 @@ from relational._checks import check_count, shown
 Activation = Literal["relu", "gelu", "gelu_exact", "silu"]
 """What stands between two dense layers."""
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "gelu": jax.nn.gelu,
     "gelu_exact": functools.partial(jax.nn.gelu, approximate=False),

@@ -4,7 +4,7 @@ Shapes: *lead leading axes, N nodes, D width.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import haiku as hk
 import jax
@@ -49,12 +49,12 @@ class Norm:
 
     def __call__(self, x: jax.Array, name: str) -> jax.Array:
         """Returns features [*lead, N, D] normalised; `name` is that of the parameters."""
-        layer: hk.Module
+        layer: Any
         if self.kind == "rms":
             layer = hk.RMSNorm(-1, eps=self.epsilon, name=name)
         else:
             layer = hk.LayerNorm(-1, True, True, eps=self.epsilon, name=name)
-        result: jax.Array = layer(x)  # type: ignore[operator]  # Both can be called.
+        result: jax.Array = layer(x)
         return result
 
 

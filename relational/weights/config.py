@@ -4,7 +4,9 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
 
 NAME = "config.json"
 
@@ -52,7 +54,7 @@ class Config:
             raise self.wrong(name, "`true` or `false`", value)
         return value
 
-    def one_of(self, name: str, default: str, known: Mapping[str, str]) -> str:
+    def one_of(self, name: str, default: str, known: Mapping[str, Value]) -> Value:
         """Returns what `known` makes of a text."""
         value = self.fields.get(name, default)
         if not isinstance(value, str) or value not in known:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from relational.specs.activations import NodeActivation
 from relational.weights.tensors import Tensors
 
 Leaves = dict[str, np.ndarray]
 Params = dict[str, Leaves]
 
-ACTIVATIONS: Mapping[str, str] = {
+ACTIVATIONS: Mapping[str, NodeActivation] = {
     "relu": "relu",
     "gelu": "gelu_exact",
     "gelu_new": "gelu",

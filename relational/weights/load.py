@@ -4,17 +4,18 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from pydantic import ValidationError
 
 from relational import specs
 from relational.weights import bert, gpt2, marian, t5
 from relational.weights.config import Config, read_config
 from relational.weights.layers import Params
 from relational.weights.tensors import Tensors, open_tensors
-
-_VOCABULARY = "spiece.model"  # What T5's tokenizer calls it.
+from relational.weights.vocabulary import vocabulary_beside
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class Imported:
       spec: the model as a graph, for `models.build`.
       params: its parameters, nested dicts of float32 arrays.
       ignored: the names of tensors that the model does not use, such as a pooler.
-      subwords: the model of SentencePiece that lies beside the weights, where its first
-        tokens are those of `datasets.Subwords`, as T5's are.
+      subwords: the vocabulary that lies beside the weights, for `datasets.vocabulary_of`:
+        T5's `spiece.model`, or Marian's `source.spm`, `target.spm` and `vocab.json`.
 
     >>> import jax, jax.numpy as jnp
     >>> from relational import models, specs, weights
@@ -77,9 +78,10 @@ with `config.json` and safetensors; `no_such_folder` has no `config.json`.
     tensors = open_tensors(Path(folder), architecture.prefix)
     try:
         spec, params = architecture.spec_and_params(config, tensors)
-    except specs.SpecError as error:
+    except ValidationError as error:
+        told = "; ".join(_told(detail) for detail in error.errors(include_url=False))
         raise ValueError(
-            f"`{config.path}` must describe a model that a spec can say:\n{error}"
+            f"`{config.path}` must describe a model that a spec can say; {told}"
         ) from error
     ignored = tensors.check_all_taken(architecture.ignored)
     return Imported(
@@ -87,23 +89,14 @@ with `config.json` and safetensors; `no_such_folder` has no `config.json`.
         spec=spec,
         params=jax.tree.map(jnp.asarray, params),
         ignored=ignored,
-        subwords=_subwords(Path(folder)) if kind == "t5" else None,
+        subwords=vocabulary_beside(Path(folder), spec),
     )
 
 
-def _subwords(folder: Path) -> bytes | None:
-    """Returns the vocabulary of a folder, None if there is none that can be used."""
-    path = folder / _VOCABULARY
-    if not path.is_file():
-        return None
-    from relational.datasets import Subwords
-
-    content = path.read_bytes()
-    try:
-        Subwords(content)
-    except ValueError as error:
-        raise ValueError(f"`{path}` cannot be used: {error}") from error
-    return content
+def _told(detail: Any) -> str:
+    place = ".".join(map(str, detail["loc"]))
+    words = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{place}: {words}" if place else words
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ Junczys-Dowmunt et al. 2018, "Marian: fast neural machine translation in C++". I
 sinusoids are those of Vaswani et al. 2017, with all sines before all cosines.
 """
 
+import jax.numpy as jnp
 import numpy as np
 
 from relational import blocks, specs
@@ -86,7 +87,7 @@ def _take_copies(config: Config, tensors: Tensors, table: np.ndarray) -> None:
     for name in ("model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head"):
         tensors.take_same(f"{name}.weight", table, "`model.shared.weight`")
     length = config.count("max_position_embeddings", 1024)
-    waves = np.asarray(blocks.sinusoids(np.arange(length), table.shape[1], "split"))
+    waves = np.asarray(blocks.sinusoids(jnp.arange(length), table.shape[1], "split"))
     for stack in ("encoder", "decoder"):
         name = f"model.{stack}.embed_positions.weight"
         tensors.take_same(name, waves, "the sinusoids of Vaswani et al. 2017")

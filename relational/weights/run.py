@@ -33,12 +33,12 @@ def spec_of(imported: Imported, settings: Sequence[str] = ()) -> specs.Spec:
     """
     data: specs.DataSpec = specs.NoDataSpec()
     if imported.subwords is not None:
-        from relational.datasets import Subwords
+        from relational.datasets import vocabulary_of
 
         data = specs.ParallelTextSpec(
             train=("train.source", "train.target"),
             validation=("validation.source", "validation.target"),
-            vocabulary=Subwords(imported.subwords).size,
+            vocabulary=vocabulary_of(imported.subwords).size,
         )
     spec = specs.Spec(
         name=imported.kind,

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from relational import specs
+from relational.specs.activations import NodeActivation
 from relational.weights.config import Config
 from relational.weights.layers import (
     ACTIVATIONS,
@@ -70,7 +71,7 @@ def _edges(config: Config) -> dict[str, specs.EdgeSetSpec]:
     def edge_set(
         sender: str, receiver: str, topology: specs.TopologySpec, later: bool | None
     ) -> specs.EdgeSetSpec:
-        relations = {}
+        relations: dict[str, specs.RelationSpec] = {}
         if later is not None:
             relations[_BUCKETS] = specs.BucketsSpec(
                 buckets=config.count("relative_attention_num_buckets", 32),
@@ -127,17 +128,17 @@ def _num_layers(config: Config) -> tuple[int, int]:
     return encoder, config.count("num_decoder_layers", encoder)
 
 
-def _activation(config: Config) -> tuple[bool, str]:
+def _activation(config: Config) -> tuple[bool, NodeActivation]:
     """Returns whether the layer is gated, and by which function: `gated-gelu`."""
     known = {name: (False, ours) for name, ours in ACTIVATIONS.items()}
     known |= {f"gated-{name}": (True, ours) for name, ours in ACTIVATIONS.items()}
     known["gated-gelu"] = (True, "gelu")  # Their own exception: the approximation.
-    name = config.one_of("feed_forward_proj", "relu", {each: each for each in known})
-    return known[name]
+    return config.one_of("feed_forward_proj", "relu", known)
 
 
 def _encoder(config: Config, tensors: Tensors) -> Params:
-    width, params = config.count("d_model", 512), {}
+    width = config.count("d_model", 512)
+    params: Params = {}
     for index in range(_num_layers(config)[0]):
         ours, theirs = f"model/layer_{index}", f"encoder.block.{index}.layer"
         attention = f"{ours}_attention"
@@ -150,7 +151,8 @@ def _encoder(config: Config, tensors: Tensors) -> Params:
 
 
 def _decoder(config: Config, tensors: Tensors) -> Params:
-    width, params = config.count("d_model", 512), {}
+    width = config.count("d_model", 512)
+    params: Params = {}
     before, count = _num_layers(config)
     for index in range(count):
         ours, theirs = f"model/layer_{before + index}", f"decoder.block.{index}.layer"

@@ -53,9 +53,13 @@ def test_stepping_gives_the_logits_of_hugging_face(name):
     tokens = inputs[written]["token"]
     batch, length = tokens.shape
     prime = {**inputs, written: {"token": tokens[:, :4]}}
-    caches = model.start(params, prime, length)
-    four = jnp.full(batch, 4, jnp.int32)
-    first, caches = model.prefill(params, caches, prime, four)
+
+    @jax.jit
+    def begin():
+        caches = model.start(params, prime, length)
+        return model.prefill(params, caches, prime, jnp.full(batch, 4, jnp.int32))
+
+    first, caches = begin()
     np.testing.assert_allclose(first, logits[:, :4], atol=TOLERANCE, rtol=0)
     step = jax.jit(model.step)
     for place in range(4, length):

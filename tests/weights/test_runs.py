@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from relational import command_line, datasets, decoding, specs, training, weights
-from relational.datasets.subwords import EOS
+from relational import (
+    command_line,
+    datasets,
+    decoding,
+    models,
+    specs,
+    training,
+    weights,
+)
 from relational.models.text_data import kept_vocabulary
 from tests.weights.hugging_face import GOLDEN, imported, inputs_of, model_of
 
@@ -25,20 +33,53 @@ def relational(*arguments):
     return result
 
 
+def grown(folder, name, count, **config):
+    """A recorded model with more tokens, as many as a vocabulary has."""
+    folder.mkdir()
+    tensors = load_file(GOLDEN / name / "model.safetensors")
+    rng = np.random.default_rng(0)
+    for key, value in tensors.items():
+        if 41 in value.shape:
+            shape = [count if size == 41 else size for size in value.shape]
+            tensors[key] = rng.normal(size=shape).astype(np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    known = json.loads((GOLDEN / name / "config.json").read_text("utf-8"))
+    text = json.dumps(known | {"vocab_size": count} | config)
+    (folder / "config.json").write_text(text, "utf-8")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def t5(tmp_path_factory):
     """A small T5 with a vocabulary beside it, as its tokenizer leaves it."""
-    folder = tmp_path_factory.mktemp("models") / "t5_tiny"
-    folder.mkdir()
     words = datasets.learn_subwords(LINES, vocabulary=280)
-    tensors = load_file(GOLDEN / "t5" / "model.safetensors")
-    rng = np.random.default_rng(0)
-    tensors["shared.weight"] = rng.normal(size=(words.size, 16)).astype(np.float32)
-    save_file(tensors, folder / "model.safetensors")
-    config = json.loads((GOLDEN / "t5" / "config.json").read_text("utf-8"))
-    config["vocab_size"] = words.size
-    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    folder = grown(tmp_path_factory.mktemp("models") / "t5_tiny", "t5", words.size)
     (folder / "spiece.model").write_bytes(words.model)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """The models of two languages, and a table of the pieces of both, but for one."""
+    source = datasets.learn_subwords(LINES, vocabulary=280)
+    target = datasets.learn_subwords(["zwei Hunde", "das Meer"], vocabulary=275)
+    pieces = [*source.pieces(range(3, 280)), *target.pieces(range(3, 275))]
+    pieces.remove("z")
+    names = list(dict.fromkeys(["</s>", "<unk>", *pieces, "<pad>"]))
+    return source, target, {name: number for number, name in enumerate(names)}
+
+
+@pytest.fixture(scope="module")
+def marian(tmp_path_factory, pair):
+    """A small Marian with a vocabulary beside it, as its tokenizer leaves it."""
+    source, target, table = pair
+    folder = tmp_path_factory.mktemp("models") / "marian_tiny"
+    start = len(table) - 1
+    more = {"pad_token_id": start, "decoder_start_token_id": start}
+    grown(folder, "marian", len(table), decoder_vocab_size=len(table), **more)
+    (folder / "source.spm").write_bytes(source.model)
+    (folder / "target.spm").write_bytes(target.model)
+    (folder / "vocab.json").write_text(json.dumps(table), "utf-8")
     return folder
 
 
@@ -91,19 +132,8 @@ def test_an_imported_t5_translates_and_is_trained_further(tmp_path, t5, monkeypa
     run = tmp_path / "runs" / "t5_tiny"
     assert kept_vocabulary(run) == (t5 / "spiece.model").read_bytes()
 
-    (tmp_path / "lines").write_text("a dog\n", "utf-8")
-    options = ("--beam", "1", "--extra", "3", "--output", "out", "lines")
-    relational("translate", run, *options)
-    known, words = weights.load(t5), datasets.Subwords(kept_vocabulary(run))
-    source = np.array([[*words.encode("a dog"), EOS]])
-    length = np.array([source.shape[1]])
-    model = weights_model(known)
-    found = decoding.translate(
-        model, known.params, source, length, how=decoding.GREEDY, extra_length=3
-    )
-    written = (tmp_path / "out").read_text("utf-8")
-    assert written == words.decode(found.tokens[0][0]) + "\n"
-
+    assert_translates(run, weights.load(t5))
+    known = weights.load(t5)
     relational("train", run)
     assert training.load(run, checkpoint=0).position.fingerprint == ""
     after = training.load(run, checkpoint=1).params
@@ -116,10 +146,90 @@ def test_an_imported_t5_translates_and_is_trained_further(tmp_path, t5, monkeypa
     assert 0 < max(moved) < 2e-4  # One step of Adam at a rate of 1e-4.
 
 
-def weights_model(known):
-    from relational import models
+def assert_translates(run, known):
+    """Greedily, what the command writes is what the model says of the same tokens."""
+    folder, words = run.parent, datasets.vocabulary_of(kept_vocabulary(run))
+    (folder / "lines").write_text("a dog\n", "utf-8")
+    options = ("--beam", "1", "--extra", "3", "--output", folder / "out")
+    relational("translate", run, folder / "lines", *options)
+    source = np.array([[*words.encode("a dog"), known.spec.read_out.end]])
+    found = decoding.translate(
+        models.build(known.spec),
+        known.params,
+        source,
+        np.array([source.shape[1]]),
+        how=decoding.GREEDY,
+        extra_length=3,
+    )
+    assert len(found.tokens[0][0]) > 0
+    written = (folder / "out").read_text("utf-8")
+    assert written == words.target.decode(found.tokens[0][0]) + "\n"
 
-    return models.build(known.spec)
+
+def test_an_imported_marian_translates_between_its_two_vocabularies(tmp_path, marian):
+    run = tmp_path / "run"
+    relational("import", marian, "--run", run)
+    assert_translates(run, weights.load(marian))
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("a dog\n", "utf-8")
+    target.write_text("Hunde\n", "utf-8")
+    scored = relational("score", run, source, target).output.split("\t")
+    words = datasets.vocabulary_of(kept_vocabulary(run))
+    assert int(scored[1].split()[0]) == len(words.target.encode("Hunde")) + 1
+
+
+def test_languages_of_a_pair_are_cut_apart_and_numbered_together(pair):
+    source, target, table = pair
+    words = datasets.paired(source.model, target.model, table)
+    assert words.size == len(table)
+    line, other = "a dog runs by the sea", "das Meer"
+    pieces = source.pieces(source.encode(line))
+    assert words.encode(line) == [table[piece] for piece in pieces]
+    pieces = target.pieces(target.encode(other))
+    assert words.target.encode(other) == [table[piece] for piece in pieces]
+    assert words.target.encode(other) != words.encode(other)
+    assert words.decode([*words.encode(line), table["</s>"], table["<pad>"]]) == line
+    assert words.target.decode(words.target.encode(other)) == other
+    assert table["<unk>"] in words.target.encode("z")  # It has no number.
+    lists = words.encode_all([line, ""])
+    assert lists[0].tolist() == [*words.encode(line), table["</s>"]]
+    assert lists[1].tolist() == [table["</s>"]]
+    with pytest.raises(ValueError, match=r"`tokens` must be 0 to \d+; got 9999"):
+        words.decode([9999])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ({"</s>": 0, "<unk>": 1, "<pad>": 3}, "`numbers` must be 0 to 2, .* for 3"),
+        ({"</s>": 0, "<unk>": 1, "<pad>": "2"}, "`numbers` must be 0 to 2, .* for '2'"),
+        ({"</s>": 0, "<pad>": 1}, "`numbers` must have the piece `<unk>`"),
+    ],
+)
+def test_a_table_that_numbers_no_pieces_is_refused(pair, numbers, words):
+    with pytest.raises(ValueError, match=words):
+        datasets.paired(pair[0].model, pair[1].model, numbers)
+
+
+def test_a_vocabulary_of_another_model_is_refused(tmp_path, t5, marian):
+    for name, change, words in (
+        (t5, {"eos_token_id": 5}, r"that end with 5; it has 280, which end with 1"),
+        (marian, {"eos_token_id": 7}, r"vocab.json` must be the vocabulary of the mod"),
+    ):
+        folder = tmp_path / name.name
+        shutil.copytree(name, folder)
+        fields = json.loads((name / "config.json").read_text("utf-8"))
+        (folder / "config.json").write_text(json.dumps(fields | change), "utf-8")
+        with pytest.raises(ValueError, match=words):
+            weights.load(folder)
+    (folder / "vocab.json").write_text("[]", "utf-8")
+    with pytest.raises(ValueError, match=r"vocab.json` must be a vocabulary"):
+        weights.load(folder)
+    (tmp_path / t5.name / "spiece.model").write_bytes(b"none")
+    with pytest.raises(
+        ValueError, match=r"spiece.model` must be a vocabulary; `model`"
+    ):
+        weights.load(tmp_path / t5.name)
 
 
 def test_marian_begins_and_ends_with_its_own_tokens():
