@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -22,6 +23,7 @@ from relational.datasets.token_lists import TokenLists
 PAD, EOS, UNKNOWN = "<pad>", "</s>", "<unk>"
 """The pieces that every table has."""
 
+_LANGUAGE = re.compile(r">>[^<>]+<<")
 _BEGINNING = b'{"pieces"'  # A model of SentencePiece begins otherwise.
 
 
@@ -74,11 +76,16 @@ class PairedSubwords:
         return _opened(self.model).numbers[EOS]
 
     def encode(self, line: str) -> list[int]:
-        """The tokens of a line, without an end; a piece without a number is unknown."""
-        opened = _opened(self.model)
-        unknown = opened.numbers[UNKNOWN]
-        pieces = self._processor.encode(line, out_type=str)
-        return [opened.numbers.get(piece, unknown) for piece in pieces]
+        """The tokens of a line, without an end; a piece without a number is unknown.
+
+        A language that a line begins with, as in `>>fra<< A dog runs.`, is one piece.
+        """
+        numbers = _opened(self.model).numbers
+        language = _LANGUAGE.match(line)
+        first = [language.group()] if language else []
+        rest = line[language.end() if language else 0 :]
+        pieces = self._processor.encode(rest, out_type=str)
+        return [numbers.get(each, numbers[UNKNOWN]) for each in (*first, *pieces)]
 
     def encode_all(self, lines: Sequence[str]) -> TokenLists:
         """The tokens of many lines, each with its end."""

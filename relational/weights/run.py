@@ -7,6 +7,13 @@ from relational import specs, training
 from relational.models.text_data import SUBWORDS
 from relational.weights.load import Imported
 
+_PAPERS = {
+    "gpt2": "Radford et al. 2019, Language models are unsupervised multitask learners",
+    "bert": "Devlin et al. 2019, BERT",
+    "t5": "Raffel et al. 2020, Exploring the limits of transfer learning (T5)",
+    "marian": "Junczys-Dowmunt et al. 2018, Marian, a Transformer of Vaswani et al. 2017",
+}
+
 _STEPS, _BATCH, _RATE = (
     1000,
     16,
@@ -42,8 +49,8 @@ def spec_of(imported: Imported, settings: Sequence[str] = ()) -> specs.Spec:
         )
     spec = specs.Spec(
         name=imported.kind,
-        source=f"A model of Hugging Face of the kind `{imported.kind}`, imported with its "
-        "weights. Its layers are named by `config.json`.",
+        source=f"{_PAPERS[imported.kind]}; imported from Hugging Face's files, weights and "
+        "all.",
         model=imported.spec,
         data=data,
         training=specs.TrainingSpec(

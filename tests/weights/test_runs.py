@@ -191,6 +191,10 @@ def test_languages_of_a_pair_are_cut_apart_and_numbered_together(pair):
     assert words.decode([*words.encode(line), table["</s>"], table["<pad>"]]) == line
     assert words.target.decode(words.target.encode(other)) == other
     assert table["<unk>"] in words.target.encode("z")  # It has no number.
+    known = {**table, ">>deu<<": len(table)}
+    named = datasets.paired(source.model, target.model, known)
+    assert named.encode(f">>deu<< {line}")[0] == len(table)
+    assert named.encode(f">>deu<<{line}")[1:] == words.encode(line)
     lists = words.encode_all([line, ""])
     assert lists[0].tolist() == [*words.encode(line), table["</s>"]]
     assert lists[1].tolist() == [table["</s>"]]
