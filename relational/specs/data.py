@@ -46,7 +46,6 @@ class NoDataSpec:
 
 
 DATA_SETS: dict[str, type] = {
-    "none": NoDataSpec,
     "chorales": ChoralesSpec,
     "shortest_path": ShortestPathSpec,
     "sorting": SortingSpec,
@@ -57,6 +56,7 @@ DATA_SETS: dict[str, type] = {
     "parallel_text": ParallelTextSpec,
     "tfds_text": TFDSTextSpec,
     "plain_text": PlainTextSpec,
+    "none": NoDataSpec,
 }
 """The names of data sets in files."""
 

@@ -275,7 +275,7 @@ _WRONG = [
     (
         "chorales",
         "chorale",
-        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`, `multi30k`, `parallel_text`, `tfds_text`, `plain_text`; got `chorale`. Did you mean `chorales`?",
+        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`, `multi30k`, `parallel_text`, `tfds_text`, `plain_text`, `none`; got `chorale`. Did you mean `chorales`?",
     ),
     (
         "steps: 20",
