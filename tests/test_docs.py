@@ -32,6 +32,7 @@ PUBLIC = (
     ".lowerings",
     ".models",
     ".plotting",
+    ".weights",
 )
 HEAVY = (
     "grain matplotlib music21 networkx optax orbax tensorboardX tensorflow "
@@ -108,7 +109,13 @@ def test_what_is_exported_is_documented_with_an_example(module, name):
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/attention.md", "docs/graph_tuples.md", "docs/systems.md"],
+    [
+        "README.md",
+        "docs/attention.md",
+        "docs/graph_tuples.md",
+        "docs/systems.md",
+        "docs/weights.md",
+    ],
 )
 def test_the_python_of_a_page_prints_what_it_says(tmp_path, page):
     text = text_of(ROOT / page)

@@ -584,11 +584,11 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: shapes_of(lambda: blocks.FeedForward(width=4, activation="tanh")),
-        "`activation` must be one of 'relu', 'gelu', 'silu'; got 'tanh'.",
+        "`activation` must be one of 'relu', 'gelu', 'gelu_exact', 'silu'; got 'tanh'.",
     ),
     (
         lambda: blocks.sinusoids(IDS, 4, "mixed"),
-        "`layout` must be 'interleaved' or 'halves'; got 'mixed'.",
+        "`layout` must be 'interleaved', 'halves' or 'split'; got 'mixed'.",
     ),
     (
         lambda: blocks.Residual("middle", "word"),

@@ -42,6 +42,7 @@ from relational.blocks.neighbour_sums import GraphIsomorphism as GraphIsomorphis
 from relational.blocks.neighbour_sums import GraphSAGE as GraphSAGE
 from relational.blocks.non_local import VAIN as VAIN
 from relational.blocks.non_local import NonLocal as NonLocal
+from relational.blocks.norms import Norm as Norm
 from relational.blocks.parts import over_topology as over_topology
 from relational.blocks.positions_on_graphs import degree_labels as degree_labels
 from relational.blocks.positions_on_graphs import (

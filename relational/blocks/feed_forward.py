@@ -1,5 +1,7 @@
 """What each node does alone: two dense layers with an activation between them."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import haiku as hk
@@ -8,7 +10,15 @@ import jax
 import relational as rl
 from relational._checks import check_count, shown
 
-ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
+Activation = Literal["relu", "gelu", "gelu_exact", "silu"]
+"""What stands between two dense layers."""
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "gelu_exact": functools.partial(jax.nn.gelu, approximate=False),
+    "silu": jax.nn.silu,
+}
 
 
 class FeedForward(hk.Module):
@@ -20,8 +30,11 @@ class FeedForward(hk.Module):
 
     Args:
       width: channels between the layers.
-      activation: the function between them.
+      activation: the function between them. `gelu` is its approximation by a tanh
+        (Hendrycks and Gimpel 2016, section 2), `gelu_exact` x times the normal
+        distribution's share below x.
       is_gated: whether what it gives is multiplied by a third dense layer of x.
+      with_bias: whether the layers have biases.
 
     >>> import haiku as hk, jax, jax.numpy as jnp, relational as rl
     >>> from relational.blocks import FeedForward
@@ -36,8 +49,9 @@ class FeedForward(hk.Module):
         self,
         *,
         width: int,
-        activation: Literal["relu", "gelu", "silu"] = "relu",
+        activation: Activation = "relu",
         is_gated: bool = False,
+        with_bias: bool = True,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -50,15 +64,19 @@ class FeedForward(hk.Module):
         self.width = width
         self.activation = activation
         self.is_gated = is_gated
+        self.with_bias = with_bias
 
     def __call__(self, graph: rl.Graph, node_set: str) -> rl.Graph:
         """Returns the graph with other features of `node_set`, [*lead, N, D]."""
         x = graph.features(node_set)
         init = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
         flat: Any = x.reshape(-1, x.shape[-1])  # One product of two matrices.
-        hidden = hk.Linear(self.width, w_init=init, name="hidden")(flat)
-        hidden = ACTIVATIONS[self.activation](hidden)
+
+        def dense(width: int, name: str) -> hk.Linear:
+            return hk.Linear(width, self.with_bias, w_init=init, name=name)
+
+        hidden = ACTIVATIONS[self.activation](dense(self.width, "hidden")(flat))
         if self.is_gated:
-            hidden = hidden * hk.Linear(self.width, w_init=init, name="gate")(flat)
-        out = hk.Linear(x.shape[-1], w_init=init, name="output")(hidden)
+            hidden = hidden * dense(self.width, "gate")(flat)
+        out = dense(x.shape[-1], "output")(hidden)
         return graph.with_features(node_set, out.reshape(x.shape))

@@ -1,4 +1,4 @@
-"""Residual connections and layer normalisation, in both orders.
+"""Residual connections and normalisation, in both orders.
 
 Post: y = norm(x + drop(f(x))), as printed in Vaswani et al. 2017, section 5.4. Pre: y =
 x + drop(f(norm(x))), as later practice has it; the stack then needs one more norm at its
@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import relational as rl
 from relational._checks import shown
 from relational.aggregators import keep_scale
-
-_EPSILON = 1e-6  # Tensor2Tensor, layer_norm_compute.
+from relational.blocks.norms import Norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Residual:
       order: "pre" or "post".
       node_set: the set whose features are updated.
       dropout_rate: on the part's output; 0 outside training.
+      norm: the normalisation.
 
     >>> import haiku as hk, jax, jax.numpy as jnp, relational as rl
     >>> from relational.blocks import Residual
@@ -44,6 +44,7 @@ class Residual:
     order: Literal["pre", "post"]
     node_set: str
     dropout_rate: float = 0.0
+    norm: Norm = dataclasses.field(default_factory=Norm)
 
     def __post_init__(self) -> None:
         if self.order not in ("pre", "post"):
@@ -71,22 +72,16 @@ class Residual:
         """
         x = graph.features(self.node_set)
         if self.order == "pre":
-            inner, extra = part(graph.with_features(self.node_set, norm(x, name)))
+            normed = graph.with_features(self.node_set, self.norm(x, name))
+            inner, extra = part(normed)
             y = x + self._drop(inner.features(self.node_set))
         else:
             inner, extra = part(graph)
-            y = norm(x + self._drop(inner.features(self.node_set)), name)
+            y = self.norm(x + self._drop(inner.features(self.node_set)), name)
         return graph.with_features(self.node_set, y), extra
 
     def _drop(self, x: jax.Array) -> jax.Array:
         return dropout(x, self.dropout_rate)
-
-
-def norm(x: jax.Array, name: str) -> jax.Array:
-    """Returns x normalised over its last axis, with a learned scale and offset."""
-    layer = hk.LayerNorm(-1, True, True, eps=_EPSILON, name=name)
-    result: jax.Array = layer(x)
-    return result
 
 
 def dropout(x: jax.Array, rate: float) -> jax.Array:

@@ -24,9 +24,11 @@ _COMMANDS: tuple[str, ...] = (
     "bleu",
     "score",
     "explain",
+    "import_",
     "demo",
 )
-"""Modules here with a function of their own name, which is the command."""
+"""Modules here with a function of their own name, which is the command; what is a word of
+Python has a `_` more."""
 
 _TRACEBACK = "RELATIONAL_TRACEBACK"  # Set to 1, it shows where an error comes from.
 _MISTAKE, _INTERRUPTED = 2, 130  # Exit statuses; 130 is what shells give to Ctrl-C.
@@ -88,7 +90,7 @@ def _application() -> typer.Typer:
         application.add_typer(module.app, name=name)
     for name in _COMMANDS:
         module = importlib.import_module(f"relational.command_line.{name}")
-        application.command(name)(getattr(module, name))
+        application.command(name.rstrip("_"))(getattr(module, name))
     return application
 
 

@@ -178,7 +178,9 @@ def _of_tokens(spec: "specs.Spec", batch: int | None, length: int | None) -> _As
     model: Any = spec.model
     data: Any = spec.data
     most, is_text = spec.training.batch_size, isinstance(data, specs.TextSpec)
-    length = length or getattr(data, "window", _SENTENCE)
+    length = length or (
+        _SENTENCE if is_text else int(getattr(data, "window", _SENTENCE))
+    )
     if is_text:
         sized = length_buckets.sized([length], tokens=data.tokens, most=most)
         most = sized.sizes[0]

@@ -45,7 +45,7 @@ def score(
     loaded = translating.load(run, checkpoint, average)
     pairs = TokenPairs(
         source=loaded.subwords.encode_all(text.source),
-        target=loaded.subwords.encode_all(text.target),
+        target=loaded.subwords.target.encode_all(text.target),
     )
     buckets = length_buckets.fit(
         pairs.lengths,

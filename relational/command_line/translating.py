@@ -14,7 +14,7 @@ from relational.command_line.leaving import stop
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     from relational import specs, training
-    from relational.datasets import Subwords
+    from relational.datasets import PairedSubwords, Subwords
     from relational.decoding import Sampling
     from relational.decoding.lines import LineTranslator, Translated
     from relational.models.translation import Translation
@@ -71,7 +71,7 @@ class LoadedRun:
     task: "Translation"
     params: Any
     position: "training.Position"
-    subwords: "Subwords"
+    subwords: "Subwords | PairedSubwords"
     num_averaged: int
 
     @property
@@ -139,7 +139,7 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
         task=Translation(model),
         params=loaded.params,
         position=loaded.position,
-        subwords=datasets.Subwords(vocabulary),
+        subwords=datasets.vocabulary_of(vocabulary),
         num_averaged=average,
     )
 

@@ -29,6 +29,9 @@ from relational.datasets.molecules import Split as Split
 from relational.datasets.molecules import load_molecules as load_molecules
 from relational.datasets.molecules import random_split as random_split
 from relational.datasets.molecules import scale_of as scale_of
+from relational.datasets.paired_subwords import PairedSubwords as PairedSubwords
+from relational.datasets.paired_subwords import paired as paired
+from relational.datasets.paired_subwords import vocabulary_of as vocabulary_of
 from relational.datasets.parallel_source import Pairs as Pairs
 from relational.datasets.parallel_source import read_pairs as read_pairs
 from relational.datasets.parallel_text import load_multi30k as load_multi30k

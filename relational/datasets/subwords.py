@@ -15,7 +15,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from jaxtyping import Integer
 from numpy import ndarray
@@ -69,7 +69,7 @@ class Subwords:
     model: bytes = dataclasses.field(repr=False)
 
     def __post_init__(self) -> None:
-        found = [_processor(self.model).piece_to_id(piece) for piece in _RESERVED]
+        found = [processor_of(self.model).piece_to_id(piece) for piece in _RESERVED]
         if found != [PAD, EOS, UNKNOWN]:
             raise ValueError(
                 f"`model` must have {', '.join(_RESERVED)} as its tokens {PAD}, {EOS} and "
@@ -79,7 +79,12 @@ class Subwords:
     @property
     def size(self) -> int:
         """The number of tokens."""
-        return int(_processor(self.model).get_piece_size())
+        return int(processor_of(self.model).get_piece_size())
+
+    @property
+    def target(self) -> Self:
+        """The vocabulary of what is written: this one, which both languages share."""
+        return self
 
     @property
     def digest(self) -> str:
@@ -88,12 +93,12 @@ class Subwords:
 
     def encode(self, line: str) -> list[int]:
         """The tokens of a line, without an end."""
-        tokens: list[int] = _processor(self.model).encode(line)
+        tokens: list[int] = processor_of(self.model).encode(line)
         return tokens
 
     def encode_all(self, lines: Sequence[str]) -> TokenLists:
         """The tokens of many lines, each with `EOS` at its end."""
-        processor = _processor(self.model)
+        processor = processor_of(self.model)
         return TokenLists.of(
             tokens
             for first in range(0, len(lines), _LINES_AT_ONCE)
@@ -118,11 +123,11 @@ class Subwords:
                 f"`tokens` must be 0 to {size - 1}; got {wrong}. They are of another "
                 "vocabulary."
             )
-        return str(_processor(self.model).decode(whole))
+        return str(processor_of(self.model).decode(whole))
 
     def pieces(self, tokens: Sequence[int] | Integer[ndarray, " N"]) -> list[str]:
         """How each token is written, for pictures: a space is the letter U+2581."""
-        written: list[str] = _processor(self.model).id_to_piece(
+        written: list[str] = processor_of(self.model).id_to_piece(
             [int(token) for token in tokens]
         )
         return written
@@ -264,7 +269,8 @@ def _refusal(vocabulary: int, error: RuntimeError) -> ValueError:
 
 
 @functools.lru_cache(maxsize=8)
-def _processor(model: bytes) -> Any:
+def processor_of(model: bytes) -> Any:
+    """Returns SentencePiece's reader of a model."""
     spm = _sentencepiece()
     processor = spm.SentencePieceProcessor()
     try:

@@ -18,7 +18,7 @@ from jaxtyping import Int32, Int64
 from relational.decoding.continued import ContinuedFile
 
 if TYPE_CHECKING:
-    from relational.datasets import Subwords
+    from relational.datasets import PairedSubwords, Subwords
 
 MOST_TOKENS = 4096
 """A longer line is refused: it is rather a lost newline than a sentence."""
@@ -65,13 +65,13 @@ class LineTranslator:
     """A model that translates lines.
 
     Attributes:
-        subwords: the vocabulary of both languages.
+        subwords: the vocabulary of both languages, or of a pair of them.
         decode: the model; it is called with a few lengths, and one size for each.
         batch_size: lines in a batch; of lines beyond 128 tokens, fewer.
         num_best: translations of each line.
     """
 
-    subwords: "Subwords"
+    subwords: "Subwords | PairedSubwords"
     decode: Decode
     batch_size: int = 32
     num_best: int = 1
@@ -145,7 +145,7 @@ class LineTranslator:
 
     def _text(self, tokens: Any) -> str:
         """Decoded text, in one line: a model may say the byte of a newline."""
-        return _BREAKS.sub(" ", self.subwords.decode(tokens))
+        return _BREAKS.sub(" ", self.subwords.target.decode(tokens))
 
 
 def filled_length(length: int) -> int:

@@ -19,7 +19,7 @@ from relational.decoding import sampling
 from relational.decoding.beam import Advance, Beam, Hypotheses, beam_search
 from relational.models import Model
 from relational.models.edge_sets import LENGTH
-from relational.models.translation import END, START, Ends
+from relational.models.translation import Ends
 
 
 @functools.partial(jax.jit, static_argnames=("model", "ends", "beam", "capacity"))
@@ -48,17 +48,17 @@ def decode(
     """
     inputs = {
         ends.source: {"token": source, LENGTH: source_length},
-        ends.target: {"token": jnp.full((len(source), 1), START, jnp.int32)},
+        ends.target: {"token": jnp.full((len(source), 1), ends.start, jnp.int32)},
     }
     caches = model.start(params, inputs, capacity)
     if beam is None:
         state, advance = _stepper(model, params, caches, ends)
-        return _drawn(advance, state, longest, capacity, forced, seed, numbers)
+        return _drawn(advance, state, longest, capacity, forced, seed, numbers, ends)
     rows = jax.tree.map(lambda leaf: jnp.repeat(leaf, beam.size, axis=0), caches)
     state, advance = _stepper(model, params, rows, ends)
 
     def constrain(log_p: Array, position: Array) -> Array:
-        return _allowed(log_p, forced[:, None], position)
+        return _allowed(log_p, forced[:, None], position, ends.start)
 
     return beam_search(
         advance,
@@ -66,8 +66,8 @@ def decode(
         longest=longest,
         capacity=capacity,
         how=beam,
-        start=START,
-        end=END,
+        start=ends.start,
+        end=ends.end,
         alpha=numbers,
         constrain=constrain,
     )
@@ -102,6 +102,7 @@ def _drawn(
     forced: Int[Array, "B P"],
     seed: Array,
     numbers: Any,
+    ends: Ends,
 ) -> Hypotheses:
     """Returns one target a source, drawn token by token; cold, the likeliest tokens."""
     batch = len(longest)
@@ -117,17 +118,19 @@ def _drawn(
         last = jax.lax.dynamic_index_in_dim(tokens, position, 1, keepdims=False)
         logits, state = advance(last, position, state)
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
-        changed = sampling.changed(_allowed(log_p, forced, position), *numbers)
+        changed = sampling.changed(
+            _allowed(log_p, forced, position, ends.start), *numbers
+        )
         now = jax.vmap(jax.random.fold_in, (0, None))(keys, position)
-        token = jnp.where(is_done, START, sampling.draw(now, changed))
+        token = jnp.where(is_done, ends.start, sampling.draw(now, changed))
         chosen = jnp.take_along_axis(log_p, token[:, None], axis=1)[:, 0]
         tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, position + 1, 1)
         total = total + jnp.where(is_done, 0, chosen)
         lengths = lengths + jnp.where(is_done, 0, 1)
-        is_done = is_done | (token == END) | (position + 1 >= longest)
+        is_done = is_done | (token == ends.end) | (position + 1 >= longest)
         return position + 1, tokens, total, lengths, state, is_done
 
-    tokens = jnp.full((batch, capacity + 1), START, jnp.int32)
+    tokens = jnp.full((batch, capacity + 1), ends.start, jnp.int32)
     zeros, none = jnp.zeros(batch), jnp.zeros(batch, jnp.int32)
     carry = (jnp.int32(0), tokens, zeros, none, state, longest <= 0)
     _, tokens, total, lengths, _, _ = jax.lax.while_loop(go_on, step, carry)
@@ -135,12 +138,15 @@ def _drawn(
         tokens=tokens[:, None, 1:],
         scores=total[:, None],
         lengths=lengths[:, None],
-        is_finished=jnp.any(tokens == END, axis=1)[:, None],
+        is_finished=jnp.any(tokens[:, 1:] == ends.end, axis=1)[:, None],
     )
 
 
 def _allowed(
-    log_p: Float[Array, "B ... V"], forced: Int[Array, "B ... P"], position: Array
+    log_p: Float[Array, "B ... V"],
+    forced: Int[Array, "B ... P"],
+    position: Array,
+    start: int,
 ) -> Float[Array, "B ... V"]:
     """Rules out the start, and all but the token that a prefix asks for.
 
@@ -148,10 +154,10 @@ def _allowed(
     """
     ones = (1,) * (log_p.ndim - 1)
     every = jnp.arange(log_p.shape[-1], dtype=jnp.int32).reshape(*ones, -1)
-    allowed = every != START
+    allowed = every != start
     if forced.shape[-1]:
         place = jnp.minimum(position, forced.shape[-1] - 1)
         asked = jax.lax.dynamic_index_in_dim(forced, place, -1)
-        is_free = (asked == START) | (position >= forced.shape[-1])
+        is_free = (asked == start) | (position >= forced.shape[-1])
         allowed = allowed & (is_free | (every == asked))
     return jnp.where(allowed, log_p, -jnp.inf)

@@ -20,7 +20,7 @@ from relational.decoding.beam import Beam, Hypotheses
 from relational.decoding.sampling import Sampling
 from relational.decoding.target_loop import decode
 from relational.models import Model
-from relational.models.translation import END, START, Translation, ends_of
+from relational.models.translation import Ends, Translation, ends_of
 from relational.training.tasks import Batch
 
 GREEDY = Sampling(temperature=0.0)
@@ -89,7 +89,7 @@ def translate(
     Args:
       model: with two node sets, of which the one that is read out is the target.
       params: its parameters.
-      source: tokens that end with 1, padded with 0.
+      source: tokens that end with 1 (or the `end` of the read-out), padded with 0.
       source_length: how many tokens of each row count, the end included; a row of 0 has
         no target.
       how: `Beam(size=4, alpha=0.6)`, if not given; `Sampling()` draws; `GREEDY` takes
@@ -127,7 +127,7 @@ def translate(
         # Nothing is drawn, and what cuts a distribution sorts it: the same, faster.
         how = Beam(size=1, alpha=0.0)
     longest = np.where(source_length > 0, source_length + extra_length, 0)
-    forced = _forced(prefixes, longest, spec.nodes[ends.target].vocabulary)
+    forced = _forced(prefixes, longest, spec.nodes[ends.target].vocabulary, ends)
     width = _rounded_up(source.shape[1])
     source = np.pad(source, ((0, 0), (0, width - source.shape[1])))
     beam = dataclasses.replace(how, alpha=0.0) if isinstance(how, Beam) else None
@@ -210,6 +210,7 @@ def _forced(
     prefixes: Sequence[Sequence[int]] | None,
     longest: Int[np.ndarray, " B"],
     vocabulary: int,
+    ends: Ends,
 ) -> Int[np.ndarray, "B P"]:
     """Returns the prefixes, padded with the start; without any, [B, 0]."""
     if prefixes is None:
@@ -220,10 +221,12 @@ def _forced(
             f"{len(prefixes)}. An empty list asks for nothing."
         )
     for row, prefix in enumerate(prefixes):
-        if len(prefix) and not all(END < token < vocabulary for token in prefix):
+        never = {ends.start, ends.end}
+        if not all(0 <= token < vocabulary and token not in never for token in prefix):
             raise ValueError(
-                f"`prefixes[{row}]` must be tokens from 2 to {vocabulary - 1}; got "
-                f"{shown(list(prefix))}. Neither start nor end can be asked for."
+                f"`prefixes[{row}]` must be tokens from 0 to {vocabulary - 1} without "
+                f"the start, {ends.start}, and the end, {ends.end}; got "
+                f"{shown(list(prefix))}."
             )
         if len(prefix) and len(prefix) >= longest[row]:
             raise ValueError(
@@ -231,7 +234,7 @@ def _forced(
                 f"{longest[row]} tokens; got {len(prefix)}. Raise `extra_length`."
             )
     width = _rounded_up(max(map(len, prefixes), default=0))
-    forced = np.full((len(prefixes), width), START, np.int32)
+    forced = np.full((len(prefixes), width), ends.start, np.int32)
     for row, prefix in enumerate(prefixes):
         forced[row, : len(prefix)] = prefix
     return forced

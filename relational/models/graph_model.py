@@ -13,19 +13,19 @@ from typing import Any
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 
 import relational as rl
 from relational import blocks, specs
-from relational.blocks.residual import norm
 from relational.models.auxiliary import Auxiliary, gathered
 from relational.models.edge_sets import bare, stepped, with_prefix
 from relational.models.experts import auxiliary_of, counted_of, experts_of
-from relational.models.named import rotary_of
+from relational.models.named import norm_of, rotary_of
+from relational.models.read_out import read_out
 from relational.models.token_graph import (
     LENGTH,
     Inputs,
     check_complete,
+    check_length,
     for_stepping,
     graph_of_tokens,
     read_out_only,
@@ -127,6 +127,7 @@ def build_model(spec: specs.ModelSpec) -> Model:
 
         def start(inputs: Inputs, length: int) -> Caches:
             check_complete(spec, inputs)
+            check_length(spec, spec.read_out.node, length, "length")
             inputs, lengths = for_stepping(spec, inputs)
 
             def listen(index: int, attention: blocks.Attention, graph: rl.Graph) -> Any:
@@ -232,7 +233,8 @@ class _GraphModel(hk.Module):
         found = [] if found is None else found
         tables = tables_of(self.spec)
         graph = graph_of_tokens(self.spec, inputs, positions, tables, rate)
-        read_out = self.spec.read_out.node
+        result = self.spec.read_out.node
+        norm = norm_of(self.spec.norm)
         last = {updates(self.spec, layer): i for i, layer in enumerate(self.layers)}
         extras: list[Any] = []
         for index, layer in enumerate(self.layers):
@@ -242,7 +244,7 @@ class _GraphModel(hk.Module):
             graph = self._layer(index, layer, graph, listen, rate, extras)
             if layer.experts is not None:
                 counted = counted_of(graph, node_set, inputs[node_set].get(LENGTH))
-                wrap = blocks.Residual(self.spec.normalization, node_set, rate)
+                wrap = blocks.Residual(self.spec.normalization, node_set, rate, norm)
                 graph, said = _with_experts(
                     layer.experts,
                     f"layer_{index}_experts",
@@ -252,14 +254,14 @@ class _GraphModel(hk.Module):
                     is_training,
                 )
                 found.append(said)
-            is_done = node_set != read_out and index == last[node_set]
+            is_done = node_set != result and index == last[node_set]
             if is_done and self.spec.normalization == "pre":
                 features = norm(graph.features(node_set), f"final_norm_{node_set}")
                 graph = graph.with_features(node_set, features)
-        features = graph.features(read_out)
+        features = graph.features(result)
         if self.spec.normalization == "pre":
             features = norm(features, "final_norm")
-        return self._read_out(features, tables[read_out]), tuple(extras)
+        return read_out(self.spec, features, tables[result]), tuple(extras)
 
     @hk.transparent
     def _layer(
@@ -271,7 +273,12 @@ class _GraphModel(hk.Module):
         rate: float,
         extras: list[Any],
     ) -> rl.Graph:
-        wrap = blocks.Residual(self.spec.normalization, updates(self.spec, layer), rate)
+        wrap = blocks.Residual(
+            self.spec.normalization,
+            updates(self.spec, layer),
+            rate,
+            norm=norm_of(self.spec.norm),
+        )
         for own in layer.attentions:
             # One alone has the name that it had before there could be several.
             name = f"layer_{index}_attention"
@@ -300,6 +307,7 @@ class _GraphModel(hk.Module):
                 width=layer.feed_forward.width,
                 activation=layer.feed_forward.activation,
                 is_gated=layer.feed_forward.gated,
+                with_bias=layer.feed_forward.bias,
                 name=f"layer_{index}_feed_forward",
             )
             graph, _ = wrap(
@@ -308,15 +316,6 @@ class _GraphModel(hk.Module):
                 f"layer_{index}_feed_forward_norm",
             )
         return graph
-
-    @hk.transparent
-    def _read_out(self, features: jax.Array, table: blocks.Embedding) -> jax.Array:
-        if self.spec.read_out.tied and features.shape[-1] == table.width:
-            return table.read_out(features)
-        vocabulary = self.spec.nodes[self.spec.read_out.node].vocabulary
-        flat = features.reshape(-1, features.shape[-1])
-        logits = hk.Linear(vocabulary, name="read_out")(flat).astype(jnp.float32)
-        return logits.reshape(*features.shape[:-1], vocabulary)
 
 
 def _with_experts(

@@ -1,7 +1,7 @@
-"""From names in a spec to topologies, relations and rotary positions: the one table."""
+"""From names in a spec to topologies, relations, norms and rotary positions: one table."""
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import relational as rl
 from relational import blocks, specs
@@ -102,3 +102,16 @@ def rotary_of(spec: specs.RotarySpec | None) -> blocks.Rotary | None:
     if spec is None:
         return None
     return blocks.Rotary(base=spec.base, width=spec.width, layout=spec.layout)
+
+
+def norm_of(spec: specs.NormSpec) -> blocks.Norm:
+    """Returns the norm that a spec describes.
+
+    >>> from relational import specs
+    >>> norm_of(specs.RMSNormSpec(epsilon=1e-5))
+    Norm(kind='rms', epsilon=1e-05)
+    """
+    kind: Literal["layer", "rms"] = "rms"
+    if isinstance(spec, specs.MeanNormSpec):
+        kind = "layer"
+    return blocks.Norm(kind=kind, epsilon=spec.epsilon)

@@ -173,6 +173,11 @@ def from_spec(
     source = None if data_source is None else os.fspath(data_source)
     batch_size = spec.training.batch_size
     model, data = spec.model, spec.data
+    if isinstance(data, specs.NoDataSpec):
+        raise ValueError(  # noqa: TRY004  # It is a value of the file.
+            "data: must be a data set to train on, or to judge by; got `none`. The model "
+            "was trained elsewhere: `relational.weights` tells how to use it."
+        )
     if isinstance(model, specs.ModelSpec):
         smoothing = spec.training.label_smoothing
         if isinstance(data, specs.TextSpec):

@@ -17,7 +17,7 @@ from relational.models.graph_sets import check_split
 from relational.training.tasks import Batch, Batches
 
 if TYPE_CHECKING:
-    from relational.datasets import Pairs, Subwords
+    from relational.datasets import PairedSubwords, Pairs, Subwords
     from relational.datasets.length_buckets import LengthBuckets
     from relational.datasets.token_batches import TokenPairs
 
@@ -49,7 +49,7 @@ class ParallelData:
     vocabulary: bytes | None = dataclasses.field(default=None, repr=False)
 
     @property
-    def subwords(self) -> "Subwords":
+    def subwords(self) -> "Subwords | PairedSubwords":
         """The vocabulary, of the training sentences of both languages."""
         return _subwords(self._source)
 
@@ -152,16 +152,16 @@ def _tokens(source: _Source, split: str) -> "TokenPairs":
     pairs, subwords = _text(source.spec, split, source.data_source), _subwords(source)
     return TokenPairs(
         source=subwords.encode_all(pairs.source),
-        target=subwords.encode_all(pairs.target),
+        target=subwords.target.encode_all(pairs.target),
     )
 
 
 @functools.lru_cache(maxsize=4)
-def _subwords(source: _Source) -> "Subwords":
-    from relational.datasets import subwords
+def _subwords(source: _Source) -> "Subwords | PairedSubwords":
+    from relational.datasets import subwords, vocabulary_of
 
     if source.vocabulary is not None:
-        return subwords.Subwords(source.vocabulary)
+        return vocabulary_of(source.vocabulary)
     spec, pairs = source.spec, _text(source.spec, "train", source.data_source)
     return subwords.kept_subwords(
         [*pairs.source, *pairs.target], vocabulary=spec.vocabulary, kind=spec.subwords

@@ -23,6 +23,7 @@ from relational.models.edge_sets import (
     with_prefix,
     within,
 )
+from relational.models.named import norm_of
 from relational.specs.checks import table_width
 
 
@@ -35,6 +36,24 @@ def check_complete(spec: specs.ModelSpec, inputs: Inputs) -> None:
                 f"`inputs` must hold `token`, integers [B, N], for every node set of the "
                 f"model, {', '.join(spec.nodes)}; `{name}` has none (got {came})."
             )
+        for attribute, count in spec.nodes[name].embed.items():
+            if attribute not in inputs[name]:
+                raise ValueError(
+                    f"`inputs['{name}']` must hold `{attribute}`, integers [B, N] from 0 "
+                    f"to {count - 1}, which the model embeds; got "
+                    f"{', '.join(inputs[name])}."
+                )
+
+
+def check_length(spec: specs.ModelSpec, name: str, length: int, argument: str) -> None:
+    """Refuses more nodes of a set than it has learned positions."""
+    positions = spec.nodes[name].positions
+    if isinstance(positions, specs.LearnedPositionsSpec) and length > positions.length:
+        raise ValueError(
+            f"`{argument}` must be at most {positions.length} nodes of `{name}`, which "
+            f"has so many learned positions; got {length}. Take fewer, or positions "
+            "without a bound, such as `sinusoid`."
+        )
 
 
 def for_stepping(
@@ -81,7 +100,10 @@ def tables_of(spec: specs.ModelSpec) -> dict[str, blocks.Embedding]:
     """Returns the table of tokens of each node set; some sets share one."""
     own = {
         name: blocks.Embedding(
-            vocabulary=node.vocabulary, width=table_width(node), name=f"embed_{name}"
+            vocabulary=node.vocabulary,
+            width=table_width(node),
+            is_scaled=node.scaled,
+            name=f"embed_{name}",
         )
         for name, node in spec.nodes.items()
         if node.embedding is None
@@ -118,7 +140,10 @@ def graph_of_tokens(
             at = within(jnp.asarray(inputs[name][SEGMENT]))
         at = given.get(POSITION, at)
         given |= {} if at is None else {POSITION: at}
+        check_length(spec, name, given["token"].shape[1], "inputs")
         features = _embed(name, node, tables[name], given, at)
+        if node.norm:
+            features = norm_of(spec.norm)(features, f"embed_{name}_norm")
         del given["token"]
         nodes[name] = {**given, "features": dropout(features, rate)}
     return rl.Graph(nodes=nodes, edges=edge_sets(spec, inputs), batch_axes=1)
@@ -136,12 +161,23 @@ def _embed(
     features = table(tokens)
     for attribute, count in node.embed.items():
         rows = blocks.Embedding(
-            vocabulary=count, width=table.width, name=f"embed_{name}_{attribute}"
+            vocabulary=count,
+            width=table.width,
+            is_scaled=node.scaled,
+            name=f"embed_{name}_{attribute}",
         )
         features = features + rows(given[attribute])
     spec = node.positions
+    at = jnp.arange(tokens.shape[1])[None] if positions is None else positions
+    if isinstance(spec, specs.LearnedPositionsSpec):
+        rows = blocks.Embedding(
+            vocabulary=spec.length,
+            width=node.width,
+            is_scaled=node.scaled,
+            name=f"positions_{name}",
+        )
+        return features + rows(at)
     if isinstance(spec, specs.SinusoidSpec):
-        at = jnp.arange(tokens.shape[1])[None] if positions is None else positions
         is_beside = spec.combine == "concatenate"
         width = node.width - table.width if is_beside else node.width
         waves = blocks.sinusoids(at, width, spec.layout).astype(features.dtype)

@@ -21,18 +21,24 @@ from relational.models.surprise import surprise
 from relational.training.tasks import Batch, Measure, Outcome, Params
 
 START = 0
-"""The token before the first: the id of padding, as Tensor2Tensor has it."""
+"""The token before the first: the id of padding, as Tensor2Tensor has it; the read-out of
+a spec may say another."""
 
 END = 1
-"""The token that ends every sequence."""
+"""The token that ends every sequence, unless the read-out says another."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ends:
-    """The node sets of a spec that reads one sequence and writes another."""
+    """The node sets of a spec that reads one sequence and writes another.
+
+    What is written begins after the token `start`, and ends with `end`.
+    """
 
     source: str
     target: str
+    start: int = START
+    end: int = END
 
 
 def ends_of(spec: specs.ModelSpec) -> Ends:
@@ -54,17 +60,18 @@ def ends_of(spec: specs.ModelSpec) -> Ends:
         raise ValueError(
             f"model.nodes: must be two, a source and a target; got {came}."
         )
-    return Ends(source=others[0], target=target)
+    how = spec.read_out
+    return Ends(source=others[0], target=target, start=how.start, end=how.end)
 
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
     """Predicts each token of a target from the source and the target's tokens before it.
 
-    A batch has `source` [B, S] and `target` [B, T], which end with token 1 and are
-    padded with 0, and `source_length` and `target_length` [B], which count that end. A
-    row of length 0 only fills the batch up, and weighs nothing. Labels that the data give
-    come under the names of their relations.
+    A batch has `source` [B, S] and `target` [B, T], which end with token 1 (or the `end`
+    of the read-out) and are padded with 0, and `source_length` and `target_length` [B],
+    which count that end. A row of length 0 only fills the batch up, and weighs nothing.
+    Labels that the data give come under the names of their relations.
 
     Attributes:
       spec: the model, with two node sets; the one that is read out is the target.
@@ -87,7 +94,7 @@ class Translation:
         """Returns what nodes are given: those of the target, the token before theirs."""
         ends = ends_of(self.spec)
         target = jnp.asarray(batch["target"])
-        before = jnp.pad(target, ((0, 0), (1, 0)), constant_values=START)[:, :-1]
+        before = jnp.pad(target, ((0, 0), (1, 0)), constant_values=ends.start)[:, :-1]
         return {
             **given_labels(self.spec, batch),
             ends.source: {

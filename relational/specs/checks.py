@@ -13,7 +13,7 @@ from pydantic import ValidationInfo
 
 from relational.specs.attention_checks import CONTENT, TERMS, attention_claims
 from relational.specs.claims import Claim, known_claims
-from relational.specs.data import ChoralesSpec
+from relational.specs.data import ChoralesSpec, NoDataSpec
 from relational.specs.graph_data import PlanetoidSpec
 from relational.specs.kinds import PARTS
 from relational.specs.layers import LAYERS, OverSpec, module_name
@@ -29,6 +29,7 @@ from relational.specs.problems import (
     dotted,
     nearest,
 )
+from relational.specs.read_out import ReadOutSpec
 from relational.specs.relation import DifferenceSpec, LabelsSpec, OffsetSpec
 from relational.specs.schedule import WarmupCosineSpec, WarmupRsqrtSpec
 from relational.specs.text_data import (
@@ -70,6 +71,9 @@ _TEXTS = {
 }
 _LAYER_NAMES = {kind: name for name, kind in LAYERS.items()}
 
+_ENDS = ReadOutSpec(node="any")
+"""The tokens that begin and end what is written, where nothing else is said."""
+
 _NODES: Place = ("model", "nodes")
 _EDGES: Place = ("model", "edges")
 _BLOCKS: Place = ("model", "blocks")
@@ -105,13 +109,22 @@ def model_claims(model: "ModelSpec") -> Iterator[Claim]:
         yield from _one_end_claims(block, index, model)
     here = ("model", "read_out", "node")
     yield from known_claims(model.read_out.node, "node set", here, model.nodes, _NODES)
+    yield from _end_claims(model)
     yield from _unused_claims(model)
 
 
 def data_claims(spec: "Spec") -> Iterator[Claim]:
     """Yields what the parts of a spec ask of each other and do not have."""
     is_network = isinstance(spec.model, _NETWORKS)
-    if is_network == isinstance(spec.data, (ChoralesSpec, TokenArraysSpec, *_TEXTS)):
+    if isinstance(spec.data, NoDataSpec):
+        if is_network:
+            yield Claim(
+                place=("data",),
+                message="must be graphs, which the model reads; got `none`, with which "
+                "only a model of tokens can stand.",
+                rests_on=(("model",),),
+            )
+    elif is_network == isinstance(spec.data, (ChoralesSpec, TokenArraysSpec, *_TEXTS)):
         given = "sequences of tokens" if is_network else "graphs"
         asked = "`nodes`, `edges` and `blocks`"
         if not is_network:
@@ -459,6 +472,27 @@ def _one_end_claims(
                     f"`{ends[-1]}`. Make it a block of its own.",
                     rests_on=((*_BLOCKS, index, "attention", 0, "over"), _EDGES),
                 )
+
+
+def _end_claims(model: "ModelSpec") -> Iterator[Claim]:
+    """Yields why tokens cannot begin and end what is written."""
+    read_out, node = model.read_out, model.nodes.get(model.read_out.node)
+    place: Place = ("model", "read_out")
+    rests_on = ((*place, "node"), (*_NODES, read_out.node, "vocabulary"))
+    for name in ("start", "end"):
+        token, default = getattr(read_out, name), getattr(_ENDS, name)
+        if node is not None and token >= node.vocabulary and token != default:
+            yield Claim(
+                place=(*place, name),
+                message=f"must be a token, 0 to {node.vocabulary - 1}; got {token}.",
+                rests_on=rests_on,
+            )
+    if read_out.start == read_out.end:
+        yield Claim(
+            place=(*place, "end"),
+            message=f"must be another token than `start`; got {read_out.end} for both.",
+            rests_on=((*place, "start"),),
+        )
 
 
 def _edge_claims(

@@ -38,6 +38,14 @@ class ChoralesSpec:
     """Training pieces are moved by up to so many semitones, either way."""
 
 
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class NoDataSpec:
+    """No data: the model was trained elsewhere, and is used here and not trained.
+
+    `relational import` writes it for a model whose tokens no vocabulary here speaks.
+    """
+
+
 DATA_SETS: dict[str, type] = {
     "chorales": ChoralesSpec,
     "shortest_path": ShortestPathSpec,
@@ -50,11 +58,13 @@ DATA_SETS: dict[str, type] = {
     "tfds_text": TFDSTextSpec,
     "plain_text": PlainTextSpec,
     "token_arrays": TokenArraysSpec,
+    "none": NoDataSpec,
 }
 """The names of data sets in files."""
 
 DataSpec: TypeAlias = Annotated[
-    ChoralesSpec
+    NoDataSpec
+    | ChoralesSpec
     | ShortestPathSpec
     | SortingSpec
     | SpringsSpec

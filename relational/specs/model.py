@@ -14,6 +14,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from relational.specs import checks
+from relational.specs.activations import NodeActivation
 from relational.specs.experts import ExpertsSpec
 from relational.specs.fields import (
     CONFIG,
@@ -24,7 +25,9 @@ from relational.specs.fields import (
     Named,
     Probability,
 )
+from relational.specs.norms import MeanNormSpec, NormSpec
 from relational.specs.positions import NoPositionsSpec, PositionsSpec
+from relational.specs.read_out import ReadOutSpec
 from relational.specs.relation import RelationSpec
 from relational.specs.rotary import RotarySpec
 from relational.specs.topology import TopologySpec
@@ -47,6 +50,11 @@ class NodeSpec:
         default=NoPositionsSpec(), json_schema_extra={"default": "none"}
     )
     """How nodes are told their positions."""
+    scaled: Flag = True
+    """Whether what is embedded is multiplied by the square root of its width
+    (Vaswani et al. 2017, section 3.4)."""
+    norm: Flag = False
+    """Whether nodes are normalised before the first block (Devlin et al. 2019)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
@@ -128,10 +136,12 @@ class FeedForwardSpec:
 
     width: Count
     """Number of channels between the two layers."""
-    activation: Literal["relu", "gelu", "silu"] = "relu"
-    """The function between the two layers."""
+    activation: NodeActivation = "relu"
+    """The function between the two layers; `gelu` is its approximation by a tanh."""
     gated: Flag = False
     """Whether what it gives is multiplied by a third layer: with `silu`, SwiGLU."""
+    bias: Flag = True
+    """Whether the layers have biases."""
 
 
 @dataclass(
@@ -175,16 +185,6 @@ class BlockSpec:
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
-class ReadOutSpec:
-    """The distribution of the next token, at each node of a set."""
-
-    node: str
-    """The node set."""
-    tied: Flag = True
-    """Whether the embedding of the tokens is also the matrix of the read-out."""
-
-
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
 class ModelSpec:
     """A model: its graph, the blocks in order, and what is read out."""
 
@@ -197,7 +197,12 @@ class ModelSpec:
     blocks: Annotated[tuple[BlockSpec, ...], Field(min_length=1)]
     """The blocks, first to last."""
     normalization: Literal["pre", "post"] = "pre"
-    """Layer normalisation before each part of a block, or after the residual sum."""
+    """Whether features are normalised before each part of a block, or after the
+    residual sum."""
+    norm: NormSpec = Field(
+        default=MeanNormSpec(), json_schema_extra={"default": "layer"}
+    )
+    """How they are normalised."""
     dropout: Probability = 0.0
     """Dropout on embeddings, on the outputs of the parts, and on attention weights."""
     read_out: ReadOutSpec

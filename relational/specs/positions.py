@@ -22,13 +22,27 @@ class SinusoidSpec:
     width: Count | None = None
     """Channels of the sinusoids, with `concatenate` only; nothing means half the node's
     width. The embedding has the other channels."""
-    layout: Literal["interleaved", "halves"] = "interleaved"
-    """Sine and cosine in turns, as in the paper; or all sines, then all cosines, with
-    other wavelengths, as in Tensor2Tensor."""
+    layout: Literal["interleaved", "halves", "split"] = "interleaved"
+    """Sine and cosine in turns, as in the paper; or all sines, then all cosines: `halves`
+    with other wavelengths, as in Tensor2Tensor, `split` with those of the paper."""
 
 
-POSITIONS: dict[str, type] = {"none": NoPositionsSpec, "sinusoid": SinusoidSpec}
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class LearnedPositionsSpec:
+    """Nodes get a learned row of their positions (Gehring et al. 2017, section 3.1)."""
+
+    length: Count
+    """Number of rows: the most nodes that a sequence can have."""
+
+
+POSITIONS: dict[str, type] = {
+    "none": NoPositionsSpec,
+    "sinusoid": SinusoidSpec,
+    "learned": LearnedPositionsSpec,
+}
 """The names of positions in files."""
 
-PositionsSpec: TypeAlias = Annotated[NoPositionsSpec | SinusoidSpec, Kinds(POSITIONS)]
+PositionsSpec: TypeAlias = Annotated[
+    NoPositionsSpec | SinusoidSpec | LearnedPositionsSpec, Kinds(POSITIONS)
+]
 """How nodes are told their positions."""

@@ -12,6 +12,7 @@ from typing import Any
 from relational.specs.data import DATA_SETS
 from relational.specs.kinds import PARTS, fields_of
 from relational.specs.layers import LAYERS
+from relational.specs.norms import NORMS
 from relational.specs.positions import POSITIONS
 from relational.specs.schedule import SCHEDULES
 from relational.specs.spec import Spec
@@ -21,7 +22,15 @@ from relational.specs.yaml_text import Plain, scalar
 
 _NAMES: dict[type, str] = {
     kind: name
-    for table in (TOPOLOGIES, POSITIONS, LAYERS, DATA_SETS, OPTIMIZERS, SCHEDULES)
+    for table in (
+        TOPOLOGIES,
+        POSITIONS,
+        NORMS,
+        LAYERS,
+        DATA_SETS,
+        OPTIMIZERS,
+        SCHEDULES,
+    )
     for name, kind in table.items()
 }
 

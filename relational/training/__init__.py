@@ -5,6 +5,7 @@ Importing this loads neither orbax nor tensorboardX nor matplotlib: they wait fo
 
 from relational.training.averaging import load_mean as load_mean
 from relational.training.averaging import mean_of as mean_of
+from relational.training.beginning import begin as begin
 from relational.training.evaluation import Evaluation as Evaluation
 from relational.training.evaluation import evaluate as evaluate
 from relational.training.evaluation import judged as judged

@@ -205,20 +205,17 @@ def _start(
 ) -> _Start:
     first = {name: leaf[0] for name, leaf in example.items()}
     restored = checkpoints.restore(abstract_state(task, essentials(training), first))
+    begun = Position.first(batches=batches.get_state(), fingerprint=data.fingerprint)
     if restored is None:
-        position = Position(
-            step=0,
-            batches=batches.get_state(),
-            fingerprint=data.fingerprint,
-            unlogged={},
-            validation=None,
-            evaluated_step=None,
-            best_step=None,
-            best_loss=None,
-        )
         state = initial_state(task, essentials(training), first)
-        return _Start(state=state, position=position, notes=())
+        return _Start(state=state, position=begun, notes=())
     position = restored.position
+    if not position.fingerprint:  # Parameters were given; see `beginning`.
+        notes = (
+            *restored.set_aside,
+            "The parameters are those that the run was given.",
+        )
+        return _Start(state=restored.state, position=begun, notes=notes)
     if position.fingerprint != data.fingerprint:
         raise ValueError(
             f"`data` must be what `{checkpoints.folder.parent}` was trained on (their "

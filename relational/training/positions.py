@@ -44,6 +44,23 @@ class Position:
     improved_step: int = 0
     """Step of the last evaluation in which the loss or a measure was as good as ever."""
 
+    @classmethod
+    def first(cls, *, batches: Any = None, fingerprint: str = "") -> Self:
+        """Returns the position before the first step.
+
+        Without a fingerprint, parameters are there and no data have been seen.
+        """
+        return cls(
+            step=0,
+            batches=batches,
+            fingerprint=fingerprint,
+            unlogged={},
+            validation=None,
+            evaluated_step=None,
+            best_step=None,
+            best_loss=None,
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Returns the position as values that JSON can hold."""
         fields = dataclasses.asdict(self)

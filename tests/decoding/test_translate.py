@@ -167,7 +167,7 @@ def test_lengths_up_to_a_multiple_share_a_program():
         ({"prefixes": [[2]]}, "`prefixes` must be one for each source, 4; got 1"),
         (
             {"prefixes": [[1], [], [], []]},
-            r"`prefixes\[0\]` must be tokens from 2 to 13",
+            r"`prefixes\[0\]` must be tokens from 0 to 13 without the start, 0, and the",
         ),
         (
             {"prefixes": [[], [2] * 99, [], []]},

@@ -75,10 +75,14 @@ _WRONG = [
         ),
     ),
     (
-        "{offset: {limit: 8}, pitch: {difference: pitch, clip: 3}}\n  blocks:\n"
-        "    - attention: {",
-        "{offset: {limit: 8}, pitch: {buckets: 4, later: false, width: 2}}\n  blocks:\n"
-        "    - attention: {sender_score: [offset, pitch], ",
+        (
+            "{offset: {limit: 8}, pitch: {difference: pitch, clip: 3}}\n  blocks:\n"
+            "    - attention: {"
+        ),
+        (
+            "{offset: {limit: 8}, pitch: {buckets: 4, later: false, width: 2}}\n  blocks:\n"
+            "    - attention: {sender_score: [offset, pitch], "
+        ),
         (
             "model.blocks[0].attention.sender_score[1]: `pitch` is known one way only, and "
             "with `width` both ends look into the same rows. Remove its `width`."
@@ -315,7 +319,7 @@ _WRONG = [
     (
         "chorales",
         "chorale",
-        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`, `multi30k`, `parallel_text`, `tfds_text`, `plain_text`, `token_arrays`; got `chorale`. Did you mean `chorales`?",
+        "data: must be one of `chorales`, `shortest_path`, `sorting`, `springs`, `planetoid`, `molecules`, `multi30k`, `parallel_text`, `tfds_text`, `plain_text`, `token_arrays`, `none`; got `chorale`. Did you mean `chorales`?",
     ),
     (
         "steps: 20",

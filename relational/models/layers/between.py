@@ -8,7 +8,8 @@ import haiku as hk
 import relational as rl
 from relational import blocks, specs
 from relational.blocks import parts
-from relational.blocks.residual import dropout, norm
+from relational.blocks.norms import norm
+from relational.blocks.residual import dropout
 from relational.graphs import EDGE
 from relational.models.layers.stack import Layer, layer_of
 from relational.models.layers.updates import ACTIVATIONS, AGGREGATORS, Function

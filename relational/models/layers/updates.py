@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 import relational as rl
 from relational import specs
-from relational.blocks.residual import norm
+from relational.blocks.norms import norm
 
 Function = Callable[[jax.Array], jax.Array]
 
