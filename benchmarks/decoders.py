@@ -80,6 +80,8 @@ class Decoder:
                 return np.ones(leaf.shape, np.float32)
             rows = self.width if leaf.ndim < 2 or path[-1].key == "table" else len(leaf)
             spread = 0.02 if leaf.ndim < 2 else rows**-0.5
+            if path[0].key.endswith("output"):
+                spread *= 4  # Or the table would read out what it has read in.
             return random.normal(0, spread, leaf.shape).astype(np.float32)
 
         return jax.tree_util.tree_map_with_path(drawn, shapes)
@@ -150,6 +152,17 @@ class Decoder:
                 f"{theirs}mlp.c_proj.bias": output["b"] / root,
             }
         return {f"transformer.{name}": value for name, value in named.items()}
+
+
+def compiled(model: Any) -> Any:
+    """Returns a model of PyTorch that is compiled when it is called."""
+    import sys
+
+    import torch
+
+    # Without flax this module raises when it is asked for a name, and inductor asks all.
+    sys.modules.pop("haiku.experimental.flax", None)
+    return torch.compile(model)
 
 
 def batch_of(tokens: np.ndarray) -> Arrays:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Arrays, Case, Programs
-from benchmarks.decoders import Decoder, batch_of
+from benchmarks.decoders import Decoder, batch_of, compiled
 
 _RATE, _DECAY, _B1 = 3e-4, 0.01, 0.9  # Of AdamW, as the spec has them.
 
@@ -116,7 +116,7 @@ def _torch(is_compiled: bool) -> Any:
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=_RATE, weight_decay=_DECAY, fused=True
         )
-        called = torch.compile(model) if is_compiled else model
+        called = compiled(model) if is_compiled else model
 
         def loss() -> Any:
             short = torch.autocast("cpu", torch.bfloat16)
@@ -156,8 +156,13 @@ CASE = Case(
     title="A training step of a decoder",
     sizes=[_size(0), _size(1)],
     tiny={
-        **{"batch": 2, "length": 8, "layers": 2, "width": 16, "heads": 2},
-        **{"vocabulary": 300, "bfloat16": 0},
+        "batch": 2,
+        "length": 8,
+        "layers": 2,
+        "width": 16,
+        "heads": 2,
+        "vocabulary": 300,
+        "bfloat16": 0,
     },
     inputs=inputs,
     peers={
