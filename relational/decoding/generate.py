@@ -23,7 +23,7 @@ from relational.decoding.token_loop import Drawing, Nodes, begin, go_on
 from relational.models import Model
 
 _MOST_SEED = 2**32 - 1
-_GRAIN = 256  # Lengths up to the next multiple of it share a program.
+_GRAIN, _PRIME_GRAIN = 256, 64  # Lengths up to the next multiple share a program.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def generate(
 
     Two programs, for the prime and for the loop, are compiled once for a model,
     `nodes`, `forbidden` and a number of pieces, and for lengths up to the next multiple
-    of 256: the prime's, and that of all. Another seed, temperature, prime or state costs nothing. What is drawn for a
+    of 64 of the prime, of 256 of all. Another seed, temperature, prime or state costs nothing. What is drawn for a
     piece follows from the seed and its number in the batch.
 
     Args:
@@ -174,7 +174,7 @@ class Pieces:
     def begin(self) -> tuple[Drawing, float]:
         """Returns what `token_loop.begin` does, and seconds without compilation."""
         length = self.prime.shape[1]
-        padding = ((0, 0), (0, _rounded_up(length) - length))
+        padding = ((0, 0), (0, -length % _PRIME_GRAIN))
         prime = jnp.asarray(np.pad(self.prime, padding), jnp.int32)
         dynamic = (self.params, prime, jnp.int32(length), self.state)
         capacity = _rounded_up(self.total)
