@@ -165,8 +165,14 @@ CASE = Case(
     title="Decoding",
     sizes=[_size(1, beam=1), _size(8, beam=1), _size(1, beam=4), _size(8, beam=4)],
     tiny={
-        **{"batch": 2, "beam": 1, "prime": 3, "new": 5},
-        **{"layers": 2, "width": 16, "heads": 2, "vocabulary": 300},
+        "batch": 2,
+        "beam": 1,
+        "prime": 3,
+        "new": 5,
+        "layers": 2,
+        "width": 16,
+        "heads": 2,
+        "vocabulary": 300,
     },
     inputs=inputs,
     peers={

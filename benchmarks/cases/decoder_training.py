@@ -83,7 +83,7 @@ def _ours(inputs: Arrays) -> Programs:
             return np.asarray(value)
         (first,) = _found(value.optimizer, "mu")  # After one step, a share of it.
         table = first["model/embed_token"]["table"]
-        return {"table": np.asarray(table) / np.float32(1 - _B1)}
+        return {"table": _gradient(np.asarray(table), inputs)}
 
     return Programs(
         forward=lambda: jax.block_until_ready(programs[0](initial, batch)),
@@ -94,6 +94,13 @@ def _ours(inputs: Arrays) -> Programs:
         ],
         texts=lambda: [each.as_text() for each in programs],
     )
+
+
+def _gradient(first: np.ndarray, inputs: Arrays) -> np.ndarray:
+    """Returns the gradient of the summed loss, of AdamW's first mean after one step."""
+    num_tokens = inputs["tokens"][:, 1:].size
+    scaled: np.ndarray = first * np.float32(num_tokens / (1 - _B1))
+    return scaled
 
 
 def _found(tree: Any, name: str) -> list[Any]:
@@ -140,7 +147,7 @@ def _torch(is_compiled: bool) -> Any:
             if value is not optimizer:
                 return value.numpy()
             first = optimizer.state[model.transformer.wte.weight]["exp_avg"]
-            return {"table": first.numpy() / np.float32(1 - _B1)}
+            return {"table": _gradient(first.numpy(), inputs)}
 
         return Programs(forward=forward, both=both, to_numpy=to_numpy)
 
@@ -165,6 +172,7 @@ CASE = Case(
         "bfloat16": 0,
     },
     inputs=inputs,
+    tolerance=(2e-3, 3e-2),  # Of bfloat16; in float32 they are nearer by far.
     peers={
         "relational": _ours,
         "Hugging Face GPT-2": _torch(is_compiled=False),

@@ -24,6 +24,7 @@ from relational.decoding.scores import Score as Score
 from relational.decoding.scores import scores_of as scores_of
 from relational.decoding.streaming import stream as stream
 from relational.decoding.streaming import stream_translation as stream_translation
+from relational.decoding.text import continue_text as continue_text
 from relational.decoding.translate import GREEDY as GREEDY
 from relational.decoding.translate import Translations as Translations
 from relational.decoding.translate import translate as translate
