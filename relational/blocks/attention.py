@@ -31,6 +31,7 @@ from relational.blocks.attention_terms import (
     slopes,
 )
 from relational.blocks.heads import all_heads, all_heads_labelled
+from relational.blocks.linear import Linear
 from relational.relations import Relation, Rows
 
 
@@ -346,7 +347,7 @@ class Attention(hk.Module):
         *lead, nodes, _ = x.shape
         # One product of two matrices: the gradient of the batched form is twice as slow.
         flat = x.reshape(-1, x.shape[-1])
-        layer = hk.Linear(
+        layer = Linear(
             self.num_heads * width, self.with_bias, w_init=_spread_init(), name=name
         )
         split = layer(flat).reshape(*lead, nodes, self.num_heads, width)
@@ -397,7 +398,7 @@ class Attention(hk.Module):
         width = graph.features(receivers).shape[-1]
         joined = jnp.moveaxis(heard, -3, -2)  # [*lead, R, H, K]
         *lead, nodes, heads, key_width = joined.shape
-        layer = hk.Linear(width, self.with_bias, w_init=_spread_init(), name="output")
+        layer = Linear(width, self.with_bias, w_init=_spread_init(), name="output")
         out = layer(joined.reshape(-1, heads * key_width)).reshape(*lead, nodes, width)
         return graph.with_features(receivers, out)
 

@@ -7,6 +7,7 @@ import jax
 
 import relational as rl
 from relational._checks import check_count, shown
+from relational.blocks.linear import Linear
 
 ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
 
@@ -56,9 +57,9 @@ class FeedForward(hk.Module):
         x = graph.features(node_set)
         init = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
         flat: Any = x.reshape(-1, x.shape[-1])  # One product of two matrices.
-        hidden = hk.Linear(self.width, w_init=init, name="hidden")(flat)
+        hidden = Linear(self.width, w_init=init, name="hidden")(flat)
         hidden = ACTIVATIONS[self.activation](hidden)
         if self.is_gated:
-            hidden = hidden * hk.Linear(self.width, w_init=init, name="gate")(flat)
-        out = hk.Linear(x.shape[-1], w_init=init, name="output")(hidden)
+            hidden = hidden * Linear(self.width, w_init=init, name="gate")(flat)
+        out = Linear(x.shape[-1], w_init=init, name="output")(hidden)
         return graph.with_features(node_set, out.reshape(x.shape))

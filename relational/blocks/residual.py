@@ -83,10 +83,21 @@ class Residual:
 
 
 def norm(x: jax.Array, name: str) -> jax.Array:
-    """Returns x normalised over its last axis, with a learned scale and offset."""
+    """Returns x normalised over its last axis, with a learned scale and offset.
+
+    Short floats are widened first: sums over rows, which the gradients of scale and
+    offset are, take XLA far longer in bfloat16.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+
+    def widened(following: Any, value: Any, context: Any) -> Any:
+        del context  # Both parameters are widened alike.
+        return following(value).astype(wide)
+
     layer = hk.LayerNorm(-1, True, True, eps=_EPSILON, name=name)
-    result: jax.Array = layer(x)
-    return result
+    with hk.custom_getter(widened):
+        result: jax.Array = layer(x.astype(wide))
+    return result.astype(x.dtype)
 
 
 def dropout(x: jax.Array, rate: float) -> jax.Array:
