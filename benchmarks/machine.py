@@ -4,7 +4,15 @@ import pathlib
 import platform
 from importlib import metadata
 
-_PACKAGES = ("jax", "jaxlib", "jraph", "torch", "torch-geometric", "numpy")
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "jraph",
+    "torch",
+    "torch-geometric",
+    "transformers",
+    "numpy",
+)
 _VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
 
 

@@ -16,6 +16,7 @@ import pytest
 
 if not os.environ.get("RELATIONAL_TEST_OPTIMIZED"):
     jax.config.update("jax_disable_most_optimizations", True)
+jax.config.update("jax_enable_compilation_cache", False)  # Commands would fill it.
 
 hypothesis.settings.register_profile(
     "ci", max_examples=100, deadline=None, derandomize=True, database=None

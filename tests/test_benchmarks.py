@@ -37,7 +37,8 @@ def test_at_a_tiny_size_ours_computes_what_a_peer_computes(name):
         )
     assert set(found) == set(wanted)
     assert "forward" in found
-    assert len(found) > 1 or name == "choosing"  # Nothing there is differentiated.
+    is_one_way = name in ("choosing", "decoder_decoding")  # Nothing is differentiated.
+    assert len(found) > 1 or is_one_way
     assert race.largest_error(found, wanted, case.tolerance) < 1e-3
     assert np.abs(wanted["forward"]).max() > 1e-2
 

@@ -21,6 +21,7 @@ from relational.blocks import attention_decoding as decoding
 from relational.blocks.attention_saying import Saying, heads_of, spread_init, terms_of
 from relational.blocks.attention_terms import CONTENT
 from relational.blocks.heads import all_heads
+from relational.blocks.linear import Linear
 from relational.blocks.rotary import Rotary
 from relational.blocks.said import Listen, Said, softmax_of
 from relational.topologies import Topology
@@ -279,7 +280,7 @@ class Attention(hk.Module):
         receivers = graph.edge_set(self.over).receivers
         width = graph.features(receivers).shape[-1]
         joined = self.saying.heads.join(heard)  # [*lead, R, H K]
-        layer = hk.Linear(
+        layer = Linear(
             width, self.saying.with_bias, w_init=spread_init(), name="output"
         )
         flat = layer(joined.reshape(-1, joined.shape[-1]))

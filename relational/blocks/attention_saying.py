@@ -30,6 +30,7 @@ from relational.blocks.attention_terms import (
     slopes,
 )
 from relational.blocks.heads import Heads
+from relational.blocks.linear import Linear
 from relational.blocks.rotary import Rotary
 from relational.blocks.said import Said
 from relational.relations import Relation, Rows
@@ -158,7 +159,7 @@ class Saying:
         x = graph.features(node_set)
         # One product of two matrices: the gradient of the batched form is twice as slow.
         flat = x.reshape(-1, x.shape[-1])
-        layer = hk.Linear(
+        layer = Linear(
             math.prod(axes) * width, self.with_bias, w_init=spread_init(), name=name
         )
         channels = layer(flat).reshape(*x.shape[:-1], -1)

@@ -9,6 +9,7 @@ import jax
 
 import relational as rl
 from relational._checks import check_count, shown
+from relational.blocks.linear import Linear
 
 Activation = Literal["relu", "gelu", "gelu_exact", "silu"]
 """What stands between two dense layers."""
@@ -72,8 +73,8 @@ class FeedForward(hk.Module):
         init = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
         flat: Any = x.reshape(-1, x.shape[-1])  # One product of two matrices.
 
-        def dense(width: int, name: str) -> hk.Linear:
-            return hk.Linear(width, self.with_bias, w_init=init, name=name)
+        def dense(width: int, name: str) -> Linear:
+            return Linear(width, self.with_bias, w_init=init, name=name)
 
         hidden = ACTIVATIONS[self.activation](dense(self.width, "hidden")(flat))
         if self.is_gated:

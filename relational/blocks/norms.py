@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
 
 from relational._checks import shown
 
@@ -48,14 +49,25 @@ class Norm:
             )
 
     def __call__(self, x: jax.Array, name: str) -> jax.Array:
-        """Returns features [*lead, N, D] normalised; `name` is that of the parameters."""
+        """Returns features [*lead, N, D] normalised; `name` is that of the parameters.
+
+        Short floats are widened first: sums over rows, which the gradients of scale and
+        offset are, take XLA far longer in bfloat16.
+        """
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+
+        def widened(following: Any, value: Any, context: Any) -> Any:
+            del context  # All parameters are widened alike.
+            return following(value).astype(wide)
+
         layer: Any
         if self.kind == "rms":
             layer = hk.RMSNorm(-1, eps=self.epsilon, name=name)
         else:
             layer = hk.LayerNorm(-1, True, True, eps=self.epsilon, name=name)
-        result: jax.Array = layer(x)
-        return result
+        with hk.custom_getter(widened):
+            result: jax.Array = layer(x.astype(wide))
+        return result.astype(x.dtype)
 
 
 def norm(x: jax.Array, name: str) -> jax.Array:

@@ -1,10 +1,15 @@
-"""`relational generate`: chorales from a trained model, as MIDI and as pictures."""
+"""`relational generate`: what a trained model goes on with.
+
+Chorales are written as MIDI and as pictures; text is printed as it comes.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relational.command_line import writing
+from relational.command_line.compiling import KeepOption, keep_programs
 from relational.command_line.drawing import (
     SeedOption,
     TemperatureOption,
@@ -21,6 +26,8 @@ if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wai
 
 _MOST_PIECES = 100
 _STEPS_PER_BAR = 16
+_BARS, _TOKENS = 16, 100
+_MUSIC = "--output, --prime, --bars, --count and --audio"
 
 
 def generate(
@@ -41,7 +48,15 @@ def generate(
     ] = None,
     bars: Annotated[
         int, typer.Option("--bars", metavar="N", help="Bars to write, after the prime.")
-    ] = 16,
+    ] = _BARS,
+    beginning: Annotated[
+        str,
+        typer.Option("--text", metavar="TEXT", help="What a text begins with."),
+    ] = "",
+    tokens: Annotated[
+        int,
+        typer.Option("--tokens", metavar="N", help="Tokens of text, after that."),
+    ] = _TOKENS,
     temperature: TemperatureOption = 1.0,
     top_k: TopKOption = None,
     top_p: TopPOption = None,
@@ -53,18 +68,26 @@ def generate(
         bool,
         typer.Option("--audio", help="Write sound as well, by fluidsynth or timidity."),
     ] = False,
+    keeps: KeepOption = True,
 ) -> None:
-    """Write new chorales, or continue one, by the best checkpoint of a run."""
+    """Write new chorales or text, or continue some, by the best checkpoint of a run."""
     from rich.console import Console
 
-    from relational import datasets, decoding, training
+    from relational import datasets, decoding, specs, training
     from relational.datasets.serialisation import NUM_VOICES
     from relational.decoding import files
     from relational.models.tasks import NextToken
 
     how = decoding.Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-    _check(bars, count, is_audible)
     spec: Any = _spec_of(run)
+    keep_programs(keeps)
+    if isinstance(spec.data, specs.PlainTextSpec):
+        of_music = (output, prime, bars, count, is_audible)
+        _check_options(of_music, (None, None, _BARS, 1, False), _MUSIC, "music")
+        writing.write(run, spec, beginning=beginning, length=tokens, seed=seed, how=how)
+        return
+    _check_options((beginning, tokens), ("", _TOKENS), "--text and --tokens", "text")
+    _check(bars, count, is_audible)
     pitch = None if prime is None else datasets.read_midi(prime)
     loaded = training.load(run)
     composed = decoding.compose(
@@ -87,6 +110,15 @@ def generate(
     console = Console()
     console.print(_table(written, composed))
     console.print(f"Checkpoint of step {loaded.position.step}, {speed} tokens/s")
+
+
+def _check_options(
+    came: tuple[object, ...], not_given: tuple[object, ...], names: str, kind: str
+) -> None:
+    if came != not_given:
+        raise ValueError(
+            f"{names} go with a run that makes {kind}; this one makes something else."
+        )
 
 
 def _check(bars: int, count: int, is_audible: bool) -> None:
@@ -114,12 +146,12 @@ def _spec_of(run: Path) -> "specs.Spec":
         )
     spec = specs.load(path)
     is_of_tokens = isinstance(spec.model, specs.ModelSpec)
-    if is_of_tokens and isinstance(spec.data, specs.ChoralesSpec):
+    if is_of_tokens and isinstance(spec.data, specs.ChoralesSpec | specs.PlainTextSpec):
         return spec
     if is_of_tokens:
         raise ValueError(
-            f"RUN must be a run that makes music; `{run}` has `{spec.name}`, which was "
-            "trained on text. If it translates, `relational translate` does so."
+            f"RUN must be a run that makes music or text; `{run}` has `{spec.name}`, "
+            "which was trained on pairs of sentences. `relational translate` uses it."
         )
     raise ValueError(
         f"RUN must be a run whose model makes sequences; `{run}` has `{spec.name}`, a "

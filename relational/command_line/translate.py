@@ -1,6 +1,7 @@
 """`relational translate`: lines of text by a trained model, into a file or as they come."""
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from relational.command_line import translating
+from relational.command_line.compiling import KeepOption, keep_programs
 from relational.command_line.drawing import (
     SeedOption,
     TemperatureOption,
@@ -75,10 +77,12 @@ def translate(
     batch: BatchOption = 32,
     checkpoint: CheckpointOption = "best",
     average: AverageOption = 1,
+    keeps: KeepOption = True,
 ) -> None:
     """Translate lines of text by a trained model."""
     from relational.decoding import Sampling
 
+    keep_programs(keeps)
     drawn = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     if not is_sampled and (drawn, seed) != (Sampling(), 0):
         raise ValueError(
@@ -110,7 +114,10 @@ def translate(
     elif sys.stdin.isatty():
         typer.echo("A line is translated when you end it; Ctrl-D leaves.", err=True)
         alone = dataclasses.replace(translator, batch_size=1)
-        _print(alone, _typed(), written)
+        if nbest == 1:
+            _say(alone, _typed())
+        else:
+            _print(alone, _typed(), written)
     else:
         stream = typer.get_binary_stream("stdin")
         _print(translator, _streamed(stream, batch, name), written)
@@ -137,6 +144,15 @@ def _print(
         except BrokenPipeError:  # Nobody reads it any more, as after `| head`.
             return
         first += len(lines)
+
+
+def _say(translator: "LineTranslator", lines: Iterator[list[str]]) -> None:
+    """Prints the translation of each line word by word, as the words come."""
+    stream = typer.get_binary_stream("stdout")
+    for number, (line,) in enumerate(lines):
+        for words in itertools.chain(translator.words(line, number=number), ["\n"]):
+            stream.write(words.encode())
+            stream.flush()
 
 
 def _typed() -> Iterator[list[str]]:

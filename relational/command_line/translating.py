@@ -1,6 +1,7 @@
 """What the commands that translate share: their options, and a run that is loaded."""
 
 import dataclasses
+import functools
 import hashlib
 import signal
 import time
@@ -197,10 +198,12 @@ class How:
         search = decoding.Beam(size=self.beam, alpha=self.alpha, num_best=self.nbest)
         model = loaded.task.model
 
-        def decode(source: Any, length: Any, numbers: tuple[int, int]) -> Any:
+        def asked(
+            call: Callable[..., Any], source: Any, length: Any, numbers: tuple[int, int]
+        ) -> Any:
             # Every batch of a file draws its own numbers, after a restart the same.
             drawn = np.random.SeedSequence((self.seed, *numbers)).generate_state(1)
-            return decoding.translate(
+            return call(
                 model,
                 loaded.params,
                 source,
@@ -212,7 +215,8 @@ class How:
 
         return LineTranslator(
             subwords=loaded.subwords,
-            decode=decode,
+            decode=functools.partial(asked, decoding.translate),
+            stream=functools.partial(asked, decoding.stream_translation),
             batch_size=self.batch,
             num_best=self.nbest,
         )

@@ -10,8 +10,11 @@ from relational.decoding.continued import ContinuedFile as ContinuedFile
 from relational.decoding.continued import continued as continued
 from relational.decoding.generate import Generated as Generated
 from relational.decoding.generate import generate as generate
+from relational.decoding.likelihood import Scored as Scored
+from relational.decoding.likelihood import score as score
 from relational.decoding.sampling import Sampling as Sampling
 from relational.decoding.sampling import draw as draw
+from relational.decoding.sampling import drawn as drawn
 from relational.decoding.sampling import keep_min_p as keep_min_p
 from relational.decoding.sampling import keep_top_k as keep_top_k
 from relational.decoding.sampling import keep_top_p as keep_top_p
@@ -19,8 +22,9 @@ from relational.decoding.sampling import tempered as tempered
 from relational.decoding.sampling import without as without
 from relational.decoding.scores import Score as Score
 from relational.decoding.scores import scores_of as scores_of
+from relational.decoding.streaming import stream as stream
+from relational.decoding.streaming import stream_translation as stream_translation
+from relational.decoding.text import continue_text as continue_text
 from relational.decoding.translate import GREEDY as GREEDY
-from relational.decoding.translate import Scored as Scored
 from relational.decoding.translate import Translations as Translations
-from relational.decoding.translate import score as score
 from relational.decoding.translate import translate as translate

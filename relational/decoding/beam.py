@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
@@ -120,6 +121,16 @@ class _Found:
     lengths: Int[Array, "B K"]
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search that has come to a position: `begun`, taken `further`, then `ranked`."""
+
+    position: Int[Array, ""]
+    found: _Found
+    state: Any
+
+
 def beam_search(
     advance: Advance,
     state: Any,
@@ -166,17 +177,56 @@ def beam_search(
     end, in that an example that is done changes no more, and in that minus infinity is
     minus infinity.
     """
-    power = jnp.asarray(how.alpha if alpha is None else alpha, jnp.float32)
-    batch, size = longest.shape[0], how.size
+    power = how.alpha if alpha is None else alpha
+    search = further(
+        advance,
+        begun(state, batch=longest.shape[0], capacity=capacity, how=how, start=start),
+        until=jnp.int32(capacity),
+        longest=longest,
+        how=how,
+        end=end,
+        alpha=power,
+        constrain=constrain,
+    )
+    return ranked(search, longest, how)
+
+
+def begun(state: Any, *, batch: int, capacity: int, how: Beam, start: int) -> Search:
+    """Returns a search before its first token; arguments are those of `beam_search`."""
+    size = how.size
     tokens = jnp.full((batch, size, capacity + 1), start, jnp.int32)
-    first = jnp.where(jnp.arange(size) == 0, 0.0, _NEVER)  # The others would be equal.
+    # Of weak types, the program of `further` would be compiled a second time. Only the
+    # first may go on, since the others are equal.
+    never = jnp.full(size, _NEVER, jnp.float32)
+    first = never.at[0].set(0)
     found = _Found(
         alive=tokens,
         log_p=jnp.broadcast_to(first, (batch, size)),
         ended=tokens,
-        scores=jnp.full((batch, size), _NEVER),
+        scores=jnp.broadcast_to(never, (batch, size)),
         lengths=jnp.zeros((batch, size), jnp.int32),
     )
+    return Search(position=jnp.int32(0), found=found, state=state)
+
+
+def further(
+    advance: Advance,
+    search: Search,
+    *,
+    until: Int[Array, ""],
+    longest: Int[Array, " B"],
+    how: Beam,
+    end: int,
+    alpha: ArrayLike,
+    constrain: Callable[[Float[Array, "B K V"], Int[Array, ""]], Any] | None = None,
+) -> Search:
+    """Takes a search to a position, or to its end if that comes first.
+
+    Args:
+      until: the position; the others are those of `beam_search`.
+    """
+    power = jnp.asarray(alpha, jnp.float32)
+    batch, size = longest.shape[0], how.size
     most = length_penalty(longest, power)
 
     def is_done(position: Array, found: _Found) -> Bool[Array, " B"]:
@@ -184,14 +234,14 @@ def beam_search(
         is_settled = found.scores[:, how.num_best - 1] > bound
         return is_settled | (position >= longest)
 
-    def go_on(carry: Any) -> Array:
-        position, found, _ = carry
-        return jnp.any(~is_done(position, found))
+    def go_on(search: Search) -> Array:
+        is_open = jnp.any(~is_done(search.position, search.found))
+        return is_open & (search.position < until)
 
-    def step(carry: Any) -> Any:
-        position, found, state = carry
+    def step(search: Search) -> Search:
+        position, found = search.position, search.found
         last = jax.lax.dynamic_index_in_dim(found.alive, position, 2, keepdims=False)
-        logits, state = advance(last.reshape(-1), position, state)
+        logits, state = advance(last.reshape(-1), position, search.state)
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
         log_p = log_p.reshape(batch, size, -1)
         if constrain is not None:
@@ -205,11 +255,11 @@ def beam_search(
             following,
             found,
         )
-        return position + 1, found, _of_parents(state, parents)
+        state = _of_parents(state, parents)
+        return Search(position=position + 1, found=found, state=state)
 
-    carry = (jnp.int32(0), found, state)
-    _, found, _ = jax.lax.while_loop(go_on, step, carry)
-    return _ranked(found, longest, how.num_best)
+    after: Search = jax.lax.while_loop(go_on, step, search)
+    return after
 
 
 def _grown(
@@ -248,8 +298,9 @@ def _grown(
     return following, _take(parents, kept)
 
 
-def _ranked(found: _Found, longest: Int[Array, " B"], num_best: int) -> Hypotheses:
+def ranked(search: Search, longest: Int[Array, " B"], how: Beam) -> Hypotheses:
     """Returns those that have ended, then those that were cut off, as they rank."""
+    found, num_best = search.found, how.num_best
     has_ended = found.scores > _NEVER
     tokens = jnp.concatenate([found.ended, found.alive], axis=1)
     scores = jnp.concatenate([found.scores, found.log_p], axis=1)
@@ -265,6 +316,21 @@ def _ranked(found: _Found, longest: Int[Array, " B"], num_best: int) -> Hypothes
         lengths=_take(lengths, order),
         is_finished=_take(rank, order) == 0,
     )
+
+
+def certain(search: Search, start: int) -> Int[np.ndarray, "B L"]:
+    """Returns the tokens that all hypotheses of an example share, padded with `start`.
+
+    Whatever the search finds further on, it begins so.
+    """
+    found = jax.tree.map(np.asarray, search.found)
+    tokens = np.concatenate([found.ended, found.alive], axis=1)[..., 1:]
+    is_there = np.concatenate([found.scores, found.log_p], axis=1) > _NEVER
+    first = tokens[np.arange(len(tokens)), is_there.argmax(axis=1)][:, None]
+    is_shared = ((tokens == first) | ~is_there[..., None]).all(axis=1)
+    is_shared &= np.arange(tokens.shape[-1]) < int(search.position)
+    length = np.cumprod(is_shared, axis=1).sum(axis=1, keepdims=True)
+    return np.where(np.arange(tokens.shape[-1]) < length, first[:, 0], start)
 
 
 def _take(array: Array, index: Int[Array, "B I"]) -> Array:

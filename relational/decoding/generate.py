@@ -1,4 +1,4 @@
-"""Generation: one compiled program for a whole batch of sequences.
+"""Generation: a whole batch of sequences in compiled programs.
 
 A prime is taken in one parallel pass; then a loop over positions draws a token, hands it
 to the next node, and so on, with the caches of the model's attentions. Nothing here
@@ -8,32 +8,22 @@ Shapes: B pieces, P tokens of the prime, T tokens in all, V vocabulary.
 """
 
 import dataclasses
-import functools
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 from relational.decoding import sampling
 from relational.decoding.sampling import Sampling
+from relational.decoding.token_loop import Drawing, Nodes, begin, go_on
 from relational.models import Model
 
-Nodes = Callable[
-    [Int[Array, " B"], Int[Array, ""], Any],
-    tuple[dict[str, dict[str, Shaped[Array, " B"]]], Any],
-]
-"""(the token before [B], position, state) -> (inputs of the model [B], next state).
-
-At position 0 there is no token before, and what is given instead means nothing. The
-function is hashable, and equal to itself the next time: a program is compiled for each.
-"""
-
 _MOST_SEED = 2**32 - 1
-_GRAIN = 256  # Lengths up to the next multiple of it share a program.
+_GRAIN, _PRIME_GRAIN = 256, 64  # Lengths up to the next multiple share a program.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,9 +76,9 @@ def generate(
 ) -> Generated:
     """Continues primes by tokens drawn from a model.
 
-    The program is compiled once for a model, `nodes`, `forbidden` and a number of
-    pieces, and for lengths up to the next multiple of 256: the prime's, and that of
-    all. Another seed, temperature, prime or state costs nothing. What is drawn for a
+    Two programs, for the prime and for the loop, are compiled once for a model,
+    `nodes`, `forbidden` and a number of pieces, and for lengths up to the next multiple
+    of 64 of the prime, of 256 of all. Another seed, temperature, prime or state costs nothing. What is drawn for a
     piece follows from the seed and its number in the batch.
 
     Args:
@@ -121,36 +111,87 @@ def generate(
     >>> generate(model, params, prime=prime, length=8, nodes=nodes, state=()).tokens.shape
     (2, 12)
     """
-    prime = np.asarray(prime)
-    _check(prime, length, seed)
-    prime_length, total = prime.shape[1], prime.shape[1] + length
-    padding = _rounded_up(prime_length) - prime_length
-    dynamic = (
+    pieces = Pieces.of(
+        model,
         params,
-        jnp.asarray(np.pad(prime, ((0, 0), (0, padding))), jnp.int32),
-        jnp.asarray(prime_length, jnp.int32),
-        jnp.asarray(total, jnp.int32),
-        state,
-        jnp.asarray(seed, jnp.uint32),
-        (how or Sampling()).numbers(),
-    )
-    lowered = _decode.lower(
-        *dynamic,
-        model=model,
+        prime=prime,
+        length=length,
         nodes=nodes,
-        capacity=_rounded_up(total),
+        state=state,
+        seed=seed,
+        how=how,
         forbidden=forbidden,
     )
-    program = lowered.compile()  # Kept by jax: the second time this takes no time.
-    began = time.perf_counter()
-    tokens, log_probabilities = map(np.asarray, program(*dynamic))  # This waits.
-    seconds = time.perf_counter() - began
+    drawing, before = pieces.begin()
+    drawing, after = pieces.go_on(drawing, pieces.total)
     return Generated(
-        tokens=tokens[:, :total],
-        log_probabilities=log_probabilities[:, :total],
-        prime_length=prime_length,
-        seconds=seconds,
+        tokens=np.asarray(drawing.tokens)[:, : pieces.total],
+        log_probabilities=np.asarray(drawing.known)[:, : pieces.total],
+        prime_length=pieces.total - length,
+        seconds=before + after,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """A call of `generate`, checked: the programs of `token_loop`, and their arrays."""
+
+    params: Any
+    prime: Int[np.ndarray, "B P"]
+    total: int
+    state: Any
+    chosen: tuple[Array, sampling.Numbers]
+    static: Mapping[str, Any]
+    forbidden: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        params: Any,
+        *,
+        prime: Shaped[np.ndarray, "B P"],
+        length: int,
+        nodes: Nodes,
+        state: Any,
+        seed: int,
+        how: Sampling | None,
+        forbidden: tuple[int, ...],
+    ) -> "Pieces":
+        """Checks the arguments of `generate`."""
+        prime = np.asarray(prime)
+        _check(prime, length, seed)
+        return cls(
+            params=params,
+            prime=prime,
+            total=prime.shape[1] + length,
+            state=state,
+            chosen=(jnp.asarray(seed, jnp.uint32), (how or Sampling()).numbers()),
+            static={"model": model, "nodes": nodes},
+            forbidden=forbidden,
+        )
+
+    def begin(self) -> tuple[Drawing, float]:
+        """Returns what `token_loop.begin` does, and seconds without compilation."""
+        length = self.prime.shape[1]
+        padding = ((0, 0), (0, -length % _PRIME_GRAIN))
+        prime = jnp.asarray(np.pad(self.prime, padding), jnp.int32)
+        dynamic = (self.params, prime, jnp.int32(length), self.state)
+        capacity = _rounded_up(self.total)
+        lowered = begin.lower(*dynamic, capacity=capacity, **self.static)
+        program = lowered.compile()  # Kept by jax: the second time this takes no time.
+        began = time.perf_counter()
+        drawing: Drawing = jax.block_until_ready(program(*dynamic))
+        return drawing, time.perf_counter() - began
+
+    def go_on(self, drawing: Drawing, until: int) -> tuple[Drawing, float]:
+        """Returns what `token_loop.go_on` does, and seconds without compilation."""
+        dynamic = (self.params, drawing, jnp.int32(until), *self.chosen)
+        lowered = go_on.lower(*dynamic, forbidden=self.forbidden, **self.static)
+        program = lowered.compile()
+        began = time.perf_counter()
+        after: Drawing = jax.block_until_ready(program(*dynamic))
+        return after, time.perf_counter() - began
 
 
 def _rounded_up(length: int) -> int:
@@ -171,90 +212,3 @@ def _check(prime: Shaped[np.ndarray, "..."], length: int, seed: int) -> None:
         )
     if not 0 <= seed <= _MOST_SEED:
         raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
-
-
-@functools.partial(jax.jit, static_argnames=("model", "nodes", "capacity", "forbidden"))
-def _decode(
-    params: Any,
-    prime: Int[Array, "B P"],
-    prime_length: Int[Array, ""],
-    total: Int[Array, ""],
-    state: Any,
-    seed: Array,
-    numbers: sampling.Numbers,
-    *,
-    model: Model,
-    nodes: Nodes,
-    capacity: int,
-    forbidden: tuple[int, ...],
-) -> tuple[Int[Array, "B T"], Float[Array, "B T"]]:
-    """Draws until `total`; P and T are multiples, so that many lengths share this."""
-    num_pieces = prime.shape[0]
-    pieces = jnp.arange(num_pieces)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), pieces)
-    before = jnp.pad(prime, ((0, 0), (1, 0)))  # [B, P + 1], the token before each.
-    first, _ = nodes(before[:, 0], jnp.int32(0), state)
-    caches = model.start(params, _as_one_node(first), capacity)
-    beyond = ((0, 0), (0, capacity - prime.shape[1]))
-    tokens, known = jnp.pad(prime, beyond), jnp.zeros((num_pieces, capacity))
-    if prime.shape[1]:
-        inputs, state = _prime_nodes(nodes, before[:, :-1], prime_length, state)
-        lengths = jnp.full(num_pieces, prime_length)
-        logits, caches = model.prefill(params, caches, inputs, lengths)
-        known = jnp.pad(_log_probability(logits, prime), beyond)
-
-    def step(position: Array, carry: Any) -> Any:
-        token, state, caches, tokens, known = carry
-        inputs, state = nodes(token, position, state)
-        at = jnp.full(num_pieces, position)
-        logits, caches = model.step(params, caches, _as_one_node(inputs), at)
-        allowed = sampling.without(logits[:, 0].astype(jnp.float32), forbidden)
-        drawn = sampling.draw(
-            _at_position(keys, position), sampling.changed(allowed, *numbers)
-        )
-        chosen = _log_probability(logits, drawn[:, None])[:, 0]
-        tokens = jax.lax.dynamic_update_index_in_dim(tokens, drawn, position, 1)
-        known = jax.lax.dynamic_update_index_in_dim(known, chosen, position, 1)
-        return drawn, state, caches, tokens, known
-
-    last = jax.lax.dynamic_index_in_dim(before, prime_length, 1, keepdims=False)
-    carry = (last, state, caches, tokens, known)
-    _, _, _, tokens, known = jax.lax.fori_loop(prime_length, total, step, carry)
-    return tokens, known
-
-
-def _prime_nodes(
-    nodes: Nodes, before: Int[Array, "B P"], length: Int[Array, ""], state: Any
-) -> tuple[dict[str, dict[str, Array]], Any]:
-    """Returns the inputs of nodes [B, P], and the state after the first `length`."""
-
-    def one(state: Any, numbered: tuple[Array, Array]) -> tuple[Any, Any]:
-        position, token = numbered
-        inputs, following = nodes(token, position, state)
-        is_given = position < length
-        kept = jax.tree.map(
-            lambda new, old: jnp.where(is_given, new, old), following, state
-        )
-        return kept, inputs
-
-    positions = jnp.arange(before.shape[1], dtype=jnp.int32)
-    state, inputs = jax.lax.scan(one, state, (positions, before.T))
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), inputs), state
-
-
-def _as_one_node(inputs: Any) -> Any:
-    """Returns inputs [B] as those of node sets with one node, [B, 1]."""
-    return jax.tree.map(lambda leaf: leaf[:, None], inputs)
-
-
-def _at_position(keys: PRNGKeyArray, position: Array) -> PRNGKeyArray:
-    folded: PRNGKeyArray = jax.vmap(jax.random.fold_in, (0, None))(keys, position)
-    return folded
-
-
-def _log_probability(
-    logits: Float[Array, "B T V"], tokens: Int[Array, "B T"]
-) -> Float[Array, "B T"]:
-    """Returns what the model itself, uncut and untempered, thinks of tokens."""
-    every = jax.nn.log_softmax(logits.astype(jnp.float32))
-    return jnp.take_along_axis(every, tokens[..., None], axis=-1)[..., 0]

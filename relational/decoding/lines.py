@@ -19,6 +19,7 @@ from relational.decoding.continued import ContinuedFile
 
 if TYPE_CHECKING:
     from relational.datasets import PairedSubwords, Subwords
+    from relational.datasets.token_lists import TokenLists
 
 MOST_TOKENS = 4096
 """A longer line is refused: it is rather a lost newline than a sentence."""
@@ -60,6 +61,13 @@ Decode = Callable[
 """From sources, their lengths, and the numbers of a chunk and of a batch in it."""
 
 
+Stream = Callable[
+    [Int32[np.ndarray, "B S"], Int32[np.ndarray, " B"], tuple[int, int]],
+    Iterator[Sequence[Any]],
+]
+"""Likewise, to the tokens of each row that are certain, again and again as they grow."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineTranslator:
     """A model that translates lines.
@@ -69,12 +77,14 @@ class LineTranslator:
         decode: the model; it is called with a few lengths, and one size for each.
         batch_size: lines in a batch; of lines beyond 128 tokens, fewer.
         num_best: translations of each line.
+        stream: the model once more, for `words`.
     """
 
     subwords: "Subwords | PairedSubwords"
     decode: Decode
     batch_size: int = 32
     num_best: int = 1
+    stream: Stream | None = None
 
     @property
     def chunk_size(self) -> int:
@@ -96,13 +106,8 @@ class LineTranslator:
         Raises:
             ValueError: if a line is too long.
         """
-        tokens = self.subwords.encode_all(lines)
+        tokens = self._tokens(lines, first_line)
         lengths = tokens.lengths
-        if len(lines) and lengths.max() > MOST_TOKENS:
-            raise ValueError(
-                f"line {first_line + int(lengths.argmax())} must have at most "
-                f"{MOST_TOKENS} subwords; got {int(lengths.max())}. Split it."
-            )
         found = [[Translated(text="", score=0.0)] * self.num_best for _ in lines]
         full = np.array([bool(line.strip()) for line in lines], bool)
         order = np.argsort(lengths, kind="stable")
@@ -127,6 +132,43 @@ class LineTranslator:
                 best += [Translated(text="", score=-math.inf)] * self.num_best
                 found[row] = best[: self.num_best]
         return found
+
+    def words(self, line: str, *, number: int = 0) -> Iterator[str]:
+        """Yields the best translation of a line as it comes, word by word.
+
+        Joined it is what `chunk` finds for that line alone.
+
+        Args:
+            line: the line.
+            number: as of a chunk that holds nothing else.
+
+        Raises:
+            ValueError: if it is too long.
+        """
+        assert self.stream is not None
+        tokens = self._tokens([line], number + 1)
+        if not line.strip():
+            return
+        length = tokens.lengths.astype(np.int32)
+        source = tokens.padded(np.zeros(1, int), length=filled_length(int(length[0])))
+        shown = text = ""
+        for (target,) in self.stream(source, length, (number, 0)):
+            text = self._text(target)
+            whole = text[: text.rfind(" ") + 1]  # The last word may still grow.
+            if len(whole) > len(shown):
+                yield whole[len(shown) :]
+                shown = whole
+        yield text[len(shown) :]
+
+    def _tokens(self, lines: Sequence[str], first_line: int) -> "TokenLists":
+        tokens = self.subwords.encode_all(lines)
+        lengths = tokens.lengths
+        if len(lines) and lengths.max() > MOST_TOKENS:
+            raise ValueError(
+                f"line {first_line + int(lengths.argmax())} must have at most "
+                f"{MOST_TOKENS} subwords; got {int(lengths.max())}. Split it."
+            )
+        return tokens
 
     def _batches(
         self, order: Int64[np.ndarray, " N"], lengths: Int64[np.ndarray, " M"]

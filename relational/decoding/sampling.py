@@ -2,7 +2,8 @@
 
 Each way of changing a distribution is a pure function on logits, and they compose. All
 of their numbers may be traced, so a program that is compiled once serves every
-temperature. A token that is ruled out has the logit minus infinity.
+temperature. A token that is ruled out has the logit minus infinity. Nothing is sorted:
+the least logit that is kept is found bit by bit (`relational.decoding.thresholds`).
 
 Shapes: B batch, V vocabulary.
 """
@@ -18,6 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from relational._checks import is_whole, shown
+from relational.decoding import thresholds
 
 _ALL = 2**31 - 1  # More than any vocabulary has.
 
@@ -115,6 +117,29 @@ def draw(keys: PRNGKeyArray, logits: Float[Array, "B V"]) -> Int[Array, " B"]:
     return drawn.astype(jnp.int32)
 
 
+def drawn(
+    keys: PRNGKeyArray, logits: Float[Array, "B V"], numbers: Numbers
+) -> Int[Array, " B"]:
+    """Draws a token for each row after `changed`: what a loop of drawing does.
+
+    At temperature 0 that is the likeliest token, and neither cut nor drawn.
+
+    Args:
+      keys: [B].
+      logits: [B, V].
+      numbers: those of a `Sampling`.
+
+    >>> cold = Sampling(temperature=0.0).numbers()
+    >>> drawn(jax.random.split(jax.random.key(0), 1), jnp.array([[1.0, 3.0, 2.0]]), cold)
+    Array([1], dtype=int32)
+    """
+    return jax.lax.cond(
+        numbers[0] == 0,
+        lambda: jnp.argmax(logits, axis=-1).astype(jnp.int32),
+        lambda: draw(keys, changed(logits, *numbers)),
+    )
+
+
 def tempered(
     logits: Float[Array, "B V"], temperature: ArrayLike
 ) -> Float[Array, "B V"]:
@@ -142,7 +167,10 @@ def tempered(
     is_greedy = temperature == 0
     fallen = logits - logits.max(axis=-1, keepdims=True)
     divided = fallen / jnp.where(is_greedy, jnp.ones_like(temperature), temperature)
-    return jnp.where(is_greedy, keep_top_k(fallen, 1), divided)
+    likeliest = jnp.argmax(fallen, axis=-1, keepdims=True)
+    every = jnp.arange(logits.shape[-1], dtype=likeliest.dtype)[None]
+    alone = jnp.where(every == likeliest, fallen, -jnp.inf)
+    return jnp.where(is_greedy, alone, divided)
 
 
 def keep_top_k(logits: Float[Array, "B V"], k: ArrayLike) -> Float[Array, "B V"]:
@@ -164,7 +192,12 @@ def keep_top_k(logits: Float[Array, "B V"], k: ArrayLike) -> Float[Array, "B V"]
     [[-inf, 3.0, 2.0]]
     """
     _check_top_k(k)
-    return jnp.where(_rank(logits) < jnp.asarray(k, jnp.int32), logits, -jnp.inf)
+    k = jnp.asarray(k, jnp.int32)
+    return jax.lax.cond(
+        k < logits.shape[-1],
+        lambda: jnp.where(thresholds.is_of_largest(logits, k), logits, -jnp.inf),
+        lambda: logits,
+    )
 
 
 def keep_top_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]:
@@ -188,15 +221,12 @@ def keep_top_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]
     """
     _check_top_p(p)
     p = jnp.asarray(p, logits.dtype)
-    probability = jax.nn.softmax(logits)
-    rank = _rank(logits)
-    order = jnp.argsort(-logits, axis=-1, stable=True)
-    sorted_ = jnp.take_along_axis(probability, order, axis=-1)
-    before = jnp.cumsum(sorted_, axis=-1) - sorted_  # Of all that are likelier.
-    is_in_nucleus = jnp.take_along_axis(before, rank, axis=-1) < p
-    # Sums of floats may reach 1 early, and the likeliest token stays at any p.
-    is_in_nucleus = is_in_nucleus | (rank == 0) | (p >= 1)
-    return jnp.where(is_in_nucleus, logits, -jnp.inf)
+    # Sums of floats may reach 1 early; a p of 1 keeps all.
+    return jax.lax.cond(
+        p < 1,
+        lambda: jnp.where(thresholds.is_of_nucleus(logits, p), logits, -jnp.inf),
+        lambda: logits,
+    )
 
 
 def keep_min_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]:
@@ -253,12 +283,6 @@ def without(logits: Float[Array, "B V"], tokens: Sequence[int]) -> Float[Array, 
     if not tokens:
         return logits
     return logits.at[:, jnp.asarray(tokens, jnp.int32)].set(-jnp.inf)
-
-
-def _rank(logits: Float[Array, "B V"]) -> Int[Array, "B V"]:
-    """Returns how many tokens come before each, from the likeliest down."""
-    order = jnp.argsort(-logits, axis=-1, stable=True)
-    return jnp.argsort(order, axis=-1)
 
 
 def _check_temperature(temperature: object) -> None:

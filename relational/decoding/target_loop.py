@@ -1,32 +1,116 @@
 """The loop that writes targets: a source's pass, then a token at a time, all compiled.
 
 The source is computed once, with the keys and values that targets will hear. Then a loop
-over positions writes the targets of all sources at once, by search or by drawing.
+over positions writes the targets of all sources at once, by search or by drawing. It
+stops where it is told to, so that what is certain may be shown, and is taken up again.
 
 Shapes: B sources, S tokens of a source, P of a prefix, V vocabulary, K hypotheses of a
 beam, R = B K rows.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
+from relational import Cache
 from relational.decoding import sampling
-from relational.decoding.beam import Advance, Beam, Hypotheses, beam_search
+from relational.decoding.beam import (
+    Advance,
+    Beam,
+    Hypotheses,
+    Search,
+    begun,
+    certain,
+    further,
+    ranked,
+)
 from relational.models import Model
 from relational.models.edge_sets import LENGTH
 from relational.models.translation import Ends
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Targets that are drawn, up to a position."""
+
+    position: Int[Array, ""]
+    tokens: Int[Array, "B L+1"]
+    total: Float[Array, " B"]
+    lengths: Int[Array, " B"]
+    state: Any
+    is_done: Bool[Array, " B"]
+
+
+Writing = Search | Drawn
+"""Targets that are being written."""
+
+
 @functools.partial(jax.jit, static_argnames=("model", "ends", "beam", "capacity"))
-def decode(
+def begin(
     params: Any,
     source: Int[Array, "B S"],
     source_length: Int[Array, " B"],
+    longest: Int[Array, " B"],
+    *,
+    model: Model,
+    ends: Ends,
+    beam: Beam | None,
+    capacity: int,
+) -> tuple[Sequence[Cache | None], Writing]:
+    """Computes the sources; returns their caches, and targets without a token.
+
+    The place of a cache that grows holds None: it lies in what is written.
+
+    S and the capacity are multiples, so many lengths share this program.
+
+    Args:
+      longest: tokens of each target at most.
+      beam: None to draw.
+      The others: as for `translate`.
+    """
+    batch = len(source)
+    inputs = {
+        ends.source: {"token": source, LENGTH: source_length},
+        ends.target: {"token": jnp.full((batch, 1), ends.start, jnp.int32)},
+    }
+    caches = model.start(params, inputs, capacity)
+    if beam is not None:
+        caches = jax.tree.map(lambda leaf: jnp.repeat(leaf, beam.size, axis=0), caches)
+    # What is fixed stays outside of the state: the hypotheses of a source all hear the
+    # same, so it need not follow them from row to row.
+    fixed = [cache if cache.is_fixed else None for cache in caches]
+    growing = [cache for cache in caches if not cache.is_fixed]
+    if beam is not None:
+        search = begun(
+            growing, batch=batch, capacity=capacity, how=beam, start=ends.start
+        )
+        return fixed, search
+    none = jnp.zeros(batch, jnp.int32)
+    return fixed, Drawn(
+        position=jnp.int32(0),
+        tokens=jnp.full((batch, capacity + 1), ends.start, jnp.int32),
+        total=jnp.zeros(batch),
+        lengths=none,
+        state=growing,
+        is_done=longest <= 0,
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("model", "ends", "beam"), donate_argnames="writing"
+)
+def go_on(
+    params: Any,
+    fixed: Sequence[Cache | None],
+    writing: Writing,
+    until: Int[Array, ""],
     longest: Int[Array, " B"],
     forced: Int[Array, "B P"],
     seed: Array,
@@ -35,110 +119,109 @@ def decode(
     model: Model,
     ends: Ends,
     beam: Beam | None,
-    capacity: int,
-) -> Hypotheses:
-    """Writes targets; S, P and the capacity are multiples, so many lengths share this.
+) -> tuple[Writing, Hypotheses, Bool[Array, ""]]:
+    """Writes up to a position; returns where it stands, and whether all is written.
 
     Args:
-      longest: tokens of each target at most.
+      fixed: what `begin` gave.
+      writing: likewise, or what the call before gave.
+      until: the position.
       forced: tokens that targets begin with, padded with the start.
       numbers: of a search, alpha; of a draw, those of `Sampling`.
-      beam: None to draw.
-      The others: as for `translate`.
+      The others: as for `begin`.
     """
-    inputs = {
-        ends.source: {"token": source, LENGTH: source_length},
-        ends.target: {"token": jnp.full((len(source), 1), ends.start, jnp.int32)},
-    }
-    caches = model.start(params, inputs, capacity)
-    if beam is None:
-        state, advance = _stepper(model, params, caches, ends)
-        return _drawn(advance, state, longest, capacity, forced, seed, numbers, ends)
-    rows = jax.tree.map(lambda leaf: jnp.repeat(leaf, beam.size, axis=0), caches)
-    state, advance = _stepper(model, params, rows, ends)
+    advance = _stepper(model, params, fixed, ends)
+    if isinstance(writing, Drawn):
+        drawn = _drawn(advance, writing, until, longest, forced, seed, numbers, ends)
+        return drawn, _listed(drawn, ends), jnp.all(drawn.is_done)
+    assert beam is not None
 
     def constrain(log_p: Array, position: Array) -> Array:
         return _allowed(log_p, forced[:, None], position, ends.start)
 
-    return beam_search(
+    search = further(
         advance,
-        state,
+        writing,
+        until=until,
         longest=longest,
-        capacity=capacity,
         how=beam,
-        start=ends.start,
         end=ends.end,
         alpha=numbers,
         constrain=constrain,
     )
+    # A search that ends stands still, before it reaches the position.
+    return search, ranked(search, longest, beam), search.position < until
+
+
+def certain_of(writing: Writing, ends: Ends) -> Int[np.ndarray, "B L"]:
+    """Returns the tokens that no later step can change, padded with the start."""
+    if isinstance(writing, Drawn):
+        return np.asarray(writing.tokens)[:, 1:]
+    return certain(writing, ends.start)
 
 
 def _stepper(
-    model: Model, params: Any, caches: Sequence[Any], ends: Ends
-) -> tuple[Any, Advance]:
-    """Returns the caches that change, and a function from tokens to logits.
-
-    What is fixed stays outside of the state: the hypotheses of a source all hear the
-    same, so it need not follow them from row to row.
-    """
-    growing = [cache for cache in caches if not cache.is_fixed]
+    model: Model, params: Any, fixed: Sequence[Cache | None], ends: Ends
+) -> Advance:
+    """Returns a function from tokens, and the caches that grow, to logits."""
 
     def advance(tokens: Array, position: Array, state: Any) -> tuple[Array, Any]:
-        left = list(state)
-        now = tuple(cache if cache.is_fixed else left.pop(0) for cache in caches)
         at = jnp.full(tokens.shape, position, jnp.int32)
         node = {ends.target: {"token": tokens[:, None]}}
-        logits, after = model.step(params, now, node, at)
+        left = list(state)
+        caches = tuple(left.pop(0) if each is None else each for each in fixed)
+        logits, after = model.step(params, caches, node, at)
         return logits[:, 0], [cache for cache in after if not cache.is_fixed]
 
-    return growing, advance
+    return advance
 
 
 def _drawn(
     advance: Advance,
-    state: Any,
+    drawn: Drawn,
+    until: Int[Array, ""],
     longest: Int[Array, " B"],
-    capacity: int,
     forced: Int[Array, "B P"],
     seed: Array,
     numbers: Any,
     ends: Ends,
-) -> Hypotheses:
-    """Returns one target a source, drawn token by token; cold, the likeliest tokens."""
-    batch = len(longest)
+) -> Drawn:
+    """Draws one target a source, token by token; cold, the likeliest tokens."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(
-        jax.random.key(seed), jnp.arange(batch)
+        jax.random.key(seed), jnp.arange(len(longest))
     )
 
-    def go_on(carry: Any) -> Array:
-        return jnp.any(~carry[-1])
+    def is_open(drawn: Drawn) -> Array:
+        return jnp.any(~drawn.is_done) & (drawn.position < until)
 
-    def step(carry: Any) -> Any:
-        position, tokens, total, lengths, state, is_done = carry
+    def step(drawn: Drawn) -> Drawn:
+        position, tokens, is_done = drawn.position, drawn.tokens, drawn.is_done
         last = jax.lax.dynamic_index_in_dim(tokens, position, 1, keepdims=False)
-        logits, state = advance(last, position, state)
+        logits, state = advance(last, position, drawn.state)
         log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
-        changed = sampling.changed(
-            _allowed(log_p, forced, position, ends.start), *numbers
-        )
+        allowed = _allowed(log_p, forced, position, ends.start)
         now = jax.vmap(jax.random.fold_in, (0, None))(keys, position)
-        token = jnp.where(is_done, ends.start, sampling.draw(now, changed))
+        token = jnp.where(is_done, ends.start, sampling.drawn(now, allowed, numbers))
         chosen = jnp.take_along_axis(log_p, token[:, None], axis=1)[:, 0]
-        tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, position + 1, 1)
-        total = total + jnp.where(is_done, 0, chosen)
-        lengths = lengths + jnp.where(is_done, 0, 1)
-        is_done = is_done | (token == ends.end) | (position + 1 >= longest)
-        return position + 1, tokens, total, lengths, state, is_done
+        return Drawn(
+            position=position + 1,
+            tokens=jax.lax.dynamic_update_index_in_dim(tokens, token, position + 1, 1),
+            total=drawn.total + jnp.where(is_done, 0, chosen),
+            lengths=drawn.lengths + jnp.where(is_done, 0, 1),
+            state=state,
+            is_done=is_done | (token == ends.end) | (position + 1 >= longest),
+        )
 
-    tokens = jnp.full((batch, capacity + 1), ends.start, jnp.int32)
-    zeros, none = jnp.zeros(batch), jnp.zeros(batch, jnp.int32)
-    carry = (jnp.int32(0), tokens, zeros, none, state, longest <= 0)
-    _, tokens, total, lengths, _, _ = jax.lax.while_loop(go_on, step, carry)
+    after: Drawn = jax.lax.while_loop(is_open, step, drawn)
+    return after
+
+
+def _listed(drawn: Drawn, ends: Ends) -> Hypotheses:
     return Hypotheses(
-        tokens=tokens[:, None, 1:],
-        scores=total[:, None],
-        lengths=lengths[:, None],
-        is_finished=jnp.any(tokens[:, 1:] == ends.end, axis=1)[:, None],
+        tokens=drawn.tokens[:, None, 1:],
+        scores=drawn.total[:, None],
+        lengths=drawn.lengths[:, None],
+        is_finished=jnp.any(drawn.tokens[:, 1:] == ends.end, axis=1)[:, None],
     )
 
 

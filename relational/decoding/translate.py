@@ -1,27 +1,24 @@
-"""Translation: from sources of any length to targets, and how likely given ones are.
+"""Translation: from sources of any length to targets.
 
 Shapes: B sources, S tokens of a source, P of a prefix, T of a target.
 """
 
 import dataclasses
-import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Int, Shaped
 
-from relational import specs
 from relational._checks import check_count, shown
 from relational.decoding.beam import Beam, Hypotheses
 from relational.decoding.sampling import Sampling
-from relational.decoding.target_loop import decode
+from relational.decoding.target_loop import Writing, begin, go_on
 from relational.models import Model
-from relational.models.translation import Ends, Translation, ends_of
-from relational.training.tasks import Batch
+from relational.models.translation import Ends, ends_of, spec_of
 
 GREEDY = Sampling(temperature=0.0)
 """The likeliest token at each place."""
@@ -54,22 +51,6 @@ class Translations:
     """What the program took, without compilation."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Scored:
-    """How likely given targets are.
-
-    >>> scored = Scored(log_probabilities=np.array([-6.0, -2.0]), tokens=np.array([3, 1]))
-    >>> (-scored.log_probabilities / scored.tokens).tolist()  # Nats a token.
-    [2.0, 2.0]
-    """
-
-    log_probabilities: Float[np.ndarray, " B"]
-    """Of each target as a whole, its end included, in nats."""
-
-    tokens: Int[np.ndarray, " B"]
-    """How many tokens each target has, its end included."""
-
-
 def translate(
     model: Model,
     params: Any,
@@ -83,8 +64,9 @@ def translate(
 ) -> Translations:
     """Writes a target for each source.
 
-    A program is compiled for a model, a number of sources, and lengths up to the next
-    multiple of 8; another alpha, temperature, prefix or seed costs nothing.
+    Two programs, for the sources and for the loop over targets, are compiled for a
+    model, a number of sources, and lengths up to the next multiple of 8; another alpha,
+    temperature, prefix or seed costs nothing.
 
     Args:
       model: with two node sets, of which the one that is read out is the target.
@@ -113,83 +95,98 @@ def translate(
     >>> len(found.tokens), len(found.tokens[0]), len(found.tokens[1][0]) <= 4
     (2, 1, True)
     """
-    how = Beam() if how is None else how
-    source, source_length = np.asarray(source), np.asarray(source_length)
-    spec = _spec_of(model)
-    ends = ends_of(spec)
-    _check_source(source, source_length, spec.nodes[ends.source].vocabulary)
-    check_count("extra_length", extra_length, least=0, advice="50, if not given.")
-    if not 0 <= seed <= _MOST_SEED:
-        raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
-    if not isinstance(how, Beam | Sampling):
-        raise TypeError(f"`how` must be a `Beam` or a `Sampling`; got {shown(how)}.")
-    if isinstance(how, Sampling) and how.temperature == 0:
-        # Nothing is drawn, and what cuts a distribution sorts it: the same, faster.
-        how = Beam(size=1, alpha=0.0)
-    longest = np.where(source_length > 0, source_length + extra_length, 0)
-    forced = _forced(prefixes, longest, spec.nodes[ends.target].vocabulary, ends)
-    width = _rounded_up(source.shape[1])
-    source = np.pad(source, ((0, 0), (0, width - source.shape[1])))
-    beam = dataclasses.replace(how, alpha=0.0) if isinstance(how, Beam) else None
-    dynamic = (
+    targets = Targets.of(
+        model,
         params,
-        jnp.asarray(source, jnp.int32),
-        jnp.asarray(source_length, jnp.int32),
-        jnp.asarray(longest, jnp.int32),
-        jnp.asarray(forced, jnp.int32),
-        jnp.asarray(seed, jnp.uint32),
-        jnp.float32(how.alpha) if isinstance(how, Beam) else how.numbers(),
+        source,
+        source_length,
+        how=how,
+        extra_length=extra_length,
+        prefixes=prefixes,
+        seed=seed,
     )
-    lowered = decode.lower(
-        *dynamic,
-        model=model,
-        ends=ends,
-        beam=beam,
-        capacity=_rounded_up(width + extra_length),
-    )
-    program = lowered.compile()  # Kept by jax: the second time this takes no time.
-    began = time.perf_counter()
-    found = jax.tree.map(np.asarray, program(*dynamic))  # This waits.
-    return _listed(found, longest, time.perf_counter() - began)
+    fixed, writing, before = targets.begin()
+    _, found, _, after = targets.go_on(fixed, writing, targets.capacity)
+    return listed(found, targets.longest, before + after)
 
 
-def score(model: Model, params: Any, batch: Batch) -> Scored:
-    """Returns how likely the targets of a batch are, in one parallel pass.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Targets:
+    """A call of `translate`, checked: the programs of `target_loop`, and their arrays."""
 
-    Args:
-      model: as for `translate`.
-      params: its parameters.
-      batch: `source`, `target`, `source_length` and `target_length`; see `Translation`.
+    params: Any
+    source: tuple[Array, Array]
+    longest: Int[np.ndarray, " B"]
+    chosen: tuple[Array, Array, Any]
+    static: Mapping[str, Any]
+    capacity: int
 
-    >>> from relational import models, specs
-    >>> small = [f"model.blocks[{i}].repeat=1" for i in (0, 1)]
-    >>> spec = specs.override(specs.load("multi30k_absolute"), small)
-    >>> model = models.build(spec.model)
-    >>> pair = {"source": np.array([[7, 9, 1]]), "target": np.array([[8, 1]]),
-    ...         "source_length": np.array([3]), "target_length": np.array([2])}
-    >>> params = jax.jit(model.init)(
-    ...     jax.random.key(0), Translation(spec.model).inputs(pair))
-    >>> score(model, params, pair).tokens.tolist()
-    [2]
-    """
-    named = {name: batch[name] for name in _PARTS}
-    loss, weight = _scored(params, named, spec=_spec_of(model))
-    return Scored(
-        log_probabilities=-np.asarray(loss), tokens=np.asarray(weight).astype(np.int64)
-    )
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        params: Any,
+        source: Shaped[np.ndarray, "B S"],
+        source_length: Shaped[np.ndarray, " B"],
+        *,
+        how: Beam | Sampling | None,
+        extra_length: int,
+        prefixes: Sequence[Sequence[int]] | None,
+        seed: int,
+    ) -> "Targets":
+        """Checks the arguments of `translate`, and pads them."""
+        how = Beam() if how is None else how
+        source, source_length = np.asarray(source), np.asarray(source_length)
+        spec = spec_of(model)
+        ends = ends_of(spec)
+        _check_source(source, source_length, spec.nodes[ends.source].vocabulary)
+        check_count("extra_length", extra_length, least=0, advice="50, if not given.")
+        if not 0 <= seed <= _MOST_SEED:
+            raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
+        if not isinstance(how, Beam | Sampling):
+            raise TypeError(
+                f"`how` must be a `Beam` or a `Sampling`; got {shown(how)}."
+            )
+        if isinstance(how, Sampling) and how.temperature == 0:
+            how = Beam(size=1, alpha=0.0)  # Nothing is drawn, and so it is the same.
+        longest = np.where(source_length > 0, source_length + extra_length, 0)
+        forced = _forced(prefixes, longest, spec.nodes[ends.target].vocabulary, ends)
+        width = _rounded_up(source.shape[1])
+        source = np.pad(source, ((0, 0), (0, width - source.shape[1])))
+        beam = dataclasses.replace(how, alpha=0.0) if isinstance(how, Beam) else None
+        numbers = jnp.float32(how.alpha) if isinstance(how, Beam) else how.numbers()
+        return cls(
+            params=params,
+            source=(jnp.asarray(source, jnp.int32), _integers(source_length)),
+            longest=longest,
+            chosen=(_integers(forced), jnp.asarray(seed, jnp.uint32), numbers),
+            static={"model": model, "ends": ends, "beam": beam},
+            capacity=_rounded_up(width + extra_length),
+        )
+
+    def begin(self) -> tuple[Any, Writing, float]:
+        """Returns what `target_loop.begin` does, and seconds without compilation."""
+        dynamic = (self.params, *self.source, _integers(self.longest))
+        lowered = begin.lower(*dynamic, capacity=self.capacity, **self.static)
+        program = lowered.compile()  # Kept by jax: the second time this takes no time.
+        began = time.perf_counter()
+        fixed, writing = jax.block_until_ready(program(*dynamic))
+        return fixed, writing, time.perf_counter() - began
+
+    def go_on(
+        self, fixed: Any, writing: Writing, until: int
+    ) -> tuple[Writing, Hypotheses, bool, float]:
+        """Returns what `target_loop.go_on` does, and seconds without compilation."""
+        place, longest = jnp.int32(until), _integers(self.longest)
+        dynamic = (self.params, fixed, writing, place, longest, *self.chosen)
+        program = go_on.lower(*dynamic, **self.static).compile()
+        began = time.perf_counter()
+        writing, found, is_done = program(*dynamic)
+        found = jax.tree.map(np.asarray, found)  # This waits.
+        return writing, found, bool(is_done), time.perf_counter() - began
 
 
-_PARTS = ("source", "target", "source_length", "target_length")
-
-
-@functools.partial(jax.jit, static_argnames="spec")
-def _scored(params: Any, batch: Any, *, spec: specs.ModelSpec) -> tuple[Array, Array]:
-    key = jax.random.key(0)  # Nothing is drawn outside training.
-    found = Translation(spec).outcome(params, key, batch, is_training=False)
-    return found.loss, found.weight
-
-
-def _listed(
+def listed(
     found: Hypotheses, longest: Int[np.ndarray, " B"], seconds: float
 ) -> Translations:
     """Returns lists without padding; a source of length 0 has no target."""
@@ -240,13 +237,8 @@ def _forced(
     return forced
 
 
-def _spec_of(model: Model) -> specs.ModelSpec:
-    if model.spec is None:
-        raise ValueError(
-            "`model` must know its `spec`, which says what is source and what target; "
-            "got one made by hand. `models.build` makes one of a spec."
-        )
-    return model.spec
+def _integers(values: Any) -> Array:
+    return jnp.asarray(values, jnp.int32)
 
 
 def _rounded_up(length: int) -> int:

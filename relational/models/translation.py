@@ -64,6 +64,20 @@ def ends_of(spec: specs.ModelSpec) -> Ends:
     return Ends(source=others[0], target=target, start=how.start, end=how.end)
 
 
+def spec_of(model: Model) -> specs.ModelSpec:
+    """Returns the spec of a model.
+
+    Raises:
+      ValueError: if it was made by hand.
+    """
+    if model.spec is None:
+        raise ValueError(
+            "`model` must know its `spec`, which says what is source and what target; "
+            "got one made by hand. `models.build` makes one of a spec."
+        )
+    return model.spec
+
+
 @dataclasses.dataclass(frozen=True)
 class Translation:
     """Predicts each token of a target from the source and the target's tokens before it.

@@ -64,6 +64,28 @@ def tiny_spec():
     return specs.override(spec, [score, relations])
 
 
+_COMPILATIONS = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: (
+        _COMPILATIONS.append(seconds)
+        if event.endswith("backend_compile_duration")
+        else 0
+    )
+)
+
+
+@pytest.fixture
+def num_compiled():
+    """A function that says how many programs were compiled since it was last asked."""
+    seen = [len(_COMPILATIONS)]
+
+    def since():
+        seen.append(len(_COMPILATIONS))
+        return seen[-1] - seen[-2]
+
+    return since
+
+
 @pytest.fixture
 def prime():
     """Five steps of four voices, with rests."""

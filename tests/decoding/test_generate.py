@@ -111,19 +111,15 @@ def test_a_seed_says_all_and_a_piece_does_not_see_those_beside_it() -> None:
     assert (two.tokens != _generate(2, seed=8).tokens).any()
 
 
-def test_another_seed_prime_or_temperature_compiles_nothing() -> None:
-    traced = []
-
-    def nodes(token, position, state):
-        traced.append(position)
-        return _nodes(token, position, state)
-
-    _generate(prime=PRIME, nodes=nodes)
-    num_traced = len(traced)
-    _generate(prime=PRIME, nodes=nodes, seed=5)
-    _generate(prime=PRIME[::-1], nodes=nodes, how=Sampling(temperature=0))
-    _generate(prime=PRIME, nodes=nodes, how=Sampling(top_k=3, top_p=0.5))
-    assert len(traced) == num_traced
+def test_another_seed_prime_or_temperature_compiles_nothing(num_compiled) -> None:
+    _generate(prime=PRIME)
+    num_compiled()
+    _generate(prime=PRIME, seed=5)
+    _generate(prime=PRIME[::-1], how=Sampling(temperature=0))
+    _generate(prime=PRIME, how=Sampling(top_k=3, top_p=0.5, min_p=0.1))
+    assert num_compiled() == 0
+    _generate(prime=np.concatenate([PRIME, PRIME]))
+    assert num_compiled() == 2  # The prime, and the loop.
 
 
 def test_lengths_up_to_a_multiple_of_256_share_a_program() -> None:

@@ -141,3 +141,22 @@ def test_a_killed_translation_goes_on_with_the_same_batches(tmp_path, num_best):
     again = Turned()
     run(path, again)
     assert again.calls == []
+
+
+def test_words_come_as_they_are_certain_and_are_those_of_the_whole_line():
+    def stream(source, lengths, numbers):
+        ((target, _),) = model(source, lengths, numbers).tokens
+        for end in range(len(target) + 1):
+            yield [target[:end]]
+
+    model = Turned()
+    one = dataclasses.replace(translator(model, stream=stream), batch_size=1)
+    for line in (ENGLISH[0], GERMAN[3], "x", "", "  "):
+        ((whole,),) = one.chunk([line], number=2)
+        words = list(one.words(line, number=2))
+        assert "".join(words) == whole.text
+        assert all(word.count(" ") == 1 for word in words[:-1])  # One at a time.
+        assert all(word.endswith(" ") for word in words[:-1])
+    assert model.calls[-1][2] == (2, 0)
+    with pytest.raises(ValueError, match="line 3 must have at most 4096 subwords"):
+        list(one.words("x " * 5000, number=2))

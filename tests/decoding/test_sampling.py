@@ -8,6 +8,7 @@ import pytest
 from relational.decoding import (
     Sampling,
     draw,
+    drawn,
     keep_min_p,
     keep_top_k,
     keep_top_p,
@@ -151,3 +152,54 @@ def test_the_functions_refuse_as_well() -> None:
         without(QUARTERS, [4])
     with pytest.raises(ValueError, match="not all"):
         without(QUARTERS, [0, 1, 2, 3])
+
+
+def _largest_by_sorting(logits: np.ndarray, k: int) -> np.ndarray:
+    order = np.argsort(-logits, axis=-1, kind="stable")
+    rank = np.argsort(order, axis=-1, kind="stable")
+    return np.where(rank < k, logits, -np.inf)
+
+
+def _nucleus_by_sorting(logits: np.ndarray, size: int) -> np.ndarray:
+    """Returns the nucleus, and a probability of which it has `size` tokens."""
+    order = np.argsort(-logits, axis=-1, kind="stable")
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    share = np.take_along_axis(odds / odds.sum(axis=-1, keepdims=True), order, axis=-1)
+    return share.cumsum(axis=-1)[:, size - 1] - share[:, size - 1] / 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+def test_the_largest_are_those_that_sorting_finds(dtype) -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(3, 300)).astype(np.float32).astype(dtype)
+    logits[1] = np.round(logits[1].astype(np.float32)).astype(dtype)  # Many are equal.
+    logits[2, :100] = -np.inf
+    logits[2, 100:200] *= dtype(0)  # Zeros of both signs.
+    plain = logits.astype(np.float32)
+    cut = jax.jit(keep_top_k)
+    for k in (1, 2, 17, 150, 250, 299, 300):
+        found = np.asarray(cut(logits, jnp.int32(k))).astype(np.float32)
+        np.testing.assert_array_equal(found, _largest_by_sorting(plain, k))
+
+
+def test_the_nucleus_is_that_which_sorting_finds() -> None:
+    random = np.random.default_rng(1)
+    logits = random.normal(size=(1, 300)).astype(np.float32) * 3
+    cut = jax.jit(keep_top_p)
+    for row in (logits, np.round(logits)):  # Many of the latter are equal.
+        for size in (1, 2, 17, 80, 150):
+            (p,) = _nucleus_by_sorting(row, size)
+            found = cut(row, jnp.float32(p))
+            np.testing.assert_array_equal(found, _largest_by_sorting(row, size))
+
+
+def test_what_a_loop_draws_is_drawn_from_what_was_changed() -> None:
+    keys = jax.random.split(jax.random.key(0), 64)
+    logits = jnp.asarray(np.random.default_rng(2).normal(size=(64, 50)), jnp.float32)
+    both = jax.jit(drawn)
+    for how in (Sampling(), Sampling(temperature=0.7, top_k=9, top_p=0.8, min_p=0.05)):
+        expected = draw(keys, how(logits))
+        assert both(keys, logits, how.numbers()).tolist() == expected.tolist()
+    cold = both(keys, logits, Sampling(temperature=0).numbers())
+    assert cold.tolist() == logits.argmax(axis=-1).tolist()
+    assert both._cache_size() == 1

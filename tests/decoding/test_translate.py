@@ -10,7 +10,7 @@ import pytest
 
 from relational import decoding
 from relational.decoding import GREEDY, Beam, Sampling, translate
-from relational.decoding.target_loop import decode
+from relational.models import build
 from relational.models.translation import Translation
 from relational.specs import ReadOutSpec
 from tests.models import pairs
@@ -146,14 +146,18 @@ def test_draws_follow_the_seed_and_the_model():
     np.testing.assert_allclose(share, odds / odds.sum(), atol=0.06)
 
 
-def test_lengths_up_to_a_multiple_share_a_program():
-    model, params, _ = made("absolute")
+def test_lengths_up_to_a_multiple_share_two_programs(num_compiled):
+    _, params, _ = made("absolute")
+    model = build(SPECS["absolute"])  # Of which nothing is compiled yet.
+    num_compiled()
     translate(model, params, SOURCE, LENGTH, how=THREE, extra_length=EXTRA)
-    before = decode._cache_size()
+    assert num_compiled() >= 2
     lengths = np.minimum(LENGTH, 5)
     other = Beam(size=3, num_best=3, alpha=1.0)
     translate(model, params, SOURCE[:, :5], lengths, how=other, extra_length=EXTRA + 3)
-    assert decode._cache_size() == before
+    assert num_compiled() == 0
+    translate(model, params, SOURCE, LENGTH, how=THREE, extra_length=EXTRA + 8)
+    assert num_compiled() == 2  # The sources, and the loop.
 
 
 @pytest.mark.parametrize(
