@@ -141,9 +141,7 @@ def draw(rows: list[kept.Row], folder: pathlib.Path, plot: pathlib.Path) -> None
     for index, spec in enumerate(styles):
         for row in rows:
             if (row["spec"], row["steps"], row["target"]) == (spec, longest, "de"):
-                steps, nats = zip(
-                    *_validations(folder / f"{_name(row)}.csv"), strict=True
-                )
+                steps, nats = zip(*curve_of(folder, row), strict=True)
                 label = f"{spec} ({row['seed']})"
                 left.plot(steps[2:], nats[2:], color=f"C{index}", lw=1, label=label)
     left.set(xlabel="steps", ylabel="validation, nats per token", ylim=(None, 3.2))
@@ -161,6 +159,11 @@ def draw(rows: list[kept.Row], folder: pathlib.Path, plot: pathlib.Path) -> None
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
     figure.savefig(plot)
+
+
+def curve_of(folder: pathlib.Path, row: kept.Row) -> list[tuple[int, float]]:
+    """Returns steps and validation losses of a run, as they were kept."""
+    return _validations(folder / f"{_name(row)}.csv")
 
 
 def _name(row: kept.Row) -> str:
