@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +17,15 @@ from relational.command_line.translating import (
     BeamOption,
     CheckpointOption,
     ExtraOption,
+    How,
+    LoadedRun,
     RunArgument,
 )
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     import rich.table
 
+    from relational.datasets import Pairs
     from relational.decoding import Score
     from relational.decoding.lines import Translated
 
@@ -56,27 +60,42 @@ def bleu(
     """Translate splits of the data, and print BLEU and chrF with their signatures."""
     from rich.console import Console
 
-    from relational.decoding import scores_of
-    from relational.models.text_data import ParallelData
-
-    how = translating.How(beam=beam, alpha=alpha, extra=extra, batch=batch)
+    how = How(beam=beam, alpha=alpha, extra=extra, batch=batch)
     loaded = translating.load(run, checkpoint, average)
-    place = None if data_source is None else str(data_source)
-    data = ParallelData(loaded.data, batch_size=1, data_source=place)
-    texts = {split: data.text(split) for split in splits or data.splits}
-    kept = folder or run / "translations"
-    options = json.dumps({**loaded.identity, **how.identity}, sort_keys=True)
-    digest = hashlib.sha256(options.encode()).hexdigest()[:8]
-    rows, console = {}, Console()
-    for split, pairs in texts.items():
-        path = kept / f"{split}-{digest}.{loaded.data.target}"
-        lines = translating.into_file(path, pairs.source, loaded, how, _text)
-        rows[split] = scores_of(lines, pairs.target, language=loaded.data.target)
+    kept, console = folder or run / "translations", Console()
+    texts = references(loaded, splits, data_source)
+    rows = {
+        split: scored(split, pairs, loaded, how, kept) for split, pairs in texts.items()
+    }
     counts = {split: len(pairs.source) for split, pairs in texts.items()}
     console.print(_table(rows, counts))
     for score in next(iter(rows.values())):
         console.print(f"{score.name}: {score.signature}", soft_wrap=True)
     console.print(f"{loaded.which}; {how}; translations in {kept}", soft_wrap=True)
+
+
+def references(
+    loaded: LoadedRun, splits: Sequence[str] | None, data_source: Path | None
+) -> "dict[str, Pairs]":
+    """Returns the sentences of splits; by default, of those that the data are judged by."""
+    from relational.models.text_data import ParallelData
+
+    place = None if data_source is None else str(data_source)
+    data = ParallelData(loaded.data, batch_size=1, data_source=place)
+    return {split: data.text(split) for split in splits or data.splits}
+
+
+def scored(
+    split: str, pairs: "Pairs", loaded: LoadedRun, how: How, folder: Path
+) -> "tuple[Score, Score]":
+    """Returns BLEU and chrF of a split, whose translations are kept in a folder."""
+    from relational.decoding import scores_of
+
+    options = json.dumps({**loaded.identity, **how.identity}, sort_keys=True)
+    digest = hashlib.sha256(options.encode()).hexdigest()[:8]
+    path = folder / f"{split}-{digest}.{loaded.data.target}"
+    lines = translating.into_file(path, pairs.source, loaded, how, _text)
+    return scores_of(lines, pairs.target, language=loaded.data.target)
 
 
 def _text(each: "Translated", number: int) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = "\ufeff"
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Pairs(NamedTuple):
@@ -167,10 +168,11 @@ def _decoded(content: bytes, name: str, before: int = 0) -> str:
         return content.decode("utf-8").removeprefix(_BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1 + before
+        likely = "utf-16" if content.startswith(_UTF_16_MARKS) else "latin1"
         raise ValueError(
             f"{name!r}, line {line}: must be UTF-8; got the byte "
             f"0x{content[error.start]:02x} where no letter begins or goes on. Convert the "
-            f"file, for example with `iconv -f latin1 -t utf-8`."
+            f"file, for example with `iconv -f {likely} -t utf-8`."
         ) from error
 
 

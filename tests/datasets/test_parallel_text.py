@@ -63,11 +63,11 @@ def test_only_newlines_end_lines_and_white_space_at_ends_is_dropped(files):
         ({"a": "x\n", "b": "1\n2\n"}, r"got 1 and 2. Line 2 of '.*b' is the first"),
         (
             {"a": "x\n", "b": "ja\nschön".encode("latin1")},
-            r"b', line 2: must be UTF-8.*f6",
+            r"b', line 2: must be UTF-8.*f6.*-f latin1",
         ),
         (
             {"a": "x\n".encode("utf-16"), "b": "1\n"},
-            r"a', line 1: must be UTF-8.* 0xff",
+            r"a', line 1: must be UTF-8.* 0xff.*-f utf-16",
         ),
         ({"a": "", "b": "1\n"}, r"a' must hold at least one line"),
         ({"a": "x\ty\nz\n"}, r"a', line 2: must hold a sentence, a tabulator"),
