@@ -13,17 +13,16 @@ from typing import Any
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
 
 import relational as rl
 from relational import blocks, specs
 from relational.models.auxiliary import Auxiliary, gathered
-from relational.models.edge_sets import bare, stepped, with_prefix
+from relational.models.edge_sets import LENGTH, Inputs, bare, stepped, with_prefix
 from relational.models.experts import auxiliary_of, counted_of, experts_of
 from relational.models.named import norm_of, rotary_of
 from relational.models.read_out import read_out
 from relational.models.token_graph import (
-    LENGTH,
-    Inputs,
     check_complete,
     check_length,
     for_stepping,
