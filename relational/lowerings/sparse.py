@@ -23,17 +23,19 @@ from relational.aggregators import Aggregator, Weighting, keep_scale
 from relational.lowerings import costs, multiples
 from relational.lowerings import edges as edge_list
 from relational.lowerings.contents import Contents
+from relational.lowerings.edges_first import EdgesFirst, evaluated, moved
 from relational.lowerings.problem import (
     Operands,
     Problem,
     each_graph,
+    restore_lead,
     with_positions,
 )
 from relational.lowerings.slots import Slots
 from relational.lowerings.sparse_products import Matrix, compare, spread
 from relational.terms import Term
 
-_MOST_UNROLLED = 16  # Graphs; outside loops XLA uses all cores, but compiles each.
+_MOST_TOGETHER = 16  # Graphs; outside loops XLA uses all cores, but compiles each.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Sparse:
                 work["gathered"] += edges * (term.num_read - math.prod(term.shape))
         nodes = problem.num_receivers + problem.num_senders
         work["node"] = nodes * graphs * features * len(problem.message)
-        work["step"] = min(graphs, _MOST_UNROLLED)
+        work["step"] = min(graphs, _MOST_TOGETHER)
         return work, 4.0 * (8 * edges + 2 * work["gathered"] + 2 * work["node"])
 
     def propagate(self, problem: Problem, operands: Operands) -> list[Any]:
@@ -94,13 +96,14 @@ class Sparse:
         # As constants they would be folded into everything that reads them.
         matrix = jax.lax.optimization_barrier(jax.tree.map(jnp.asarray, matrix))
         operands = _by_receiver(problem, operands, order, matrix)
+        if problem.num_graphs <= _MOST_TOGETHER:
+            found = _results(problem, operands, matrix, problem.batch_axes)
+            return restore_lead(found, problem.lead)  # type: ignore[no-any-return]
 
         def one(inner: Operands) -> list[Any]:
-            call = _Call(problem, inner, matrix)
-            return [call.result(aggregator) for aggregator in problem.aggregators]
+            return _results(problem, inner, matrix, 0)
 
-        unrolls = problem.num_graphs <= _MOST_UNROLLED
-        return each_graph(one, operands, problem, loops=True, unrolls=unrolls)
+        return each_graph(one, operands, problem, loops=True)  # type: ignore[no-any-return]
 
 
 def _is_weighting(aggregator: Aggregator) -> bool:
@@ -158,125 +161,163 @@ def _by_receiver(
     )
 
 
+def _results(
+    problem: Problem, operands: Operands, matrix: Matrix, axes: int
+) -> list[Any]:
+    """Returns what each aggregator hears, [*lead, R, *F]; leading axes full or 1."""
+    edges = EdgesFirst(problem, operands, matrix.senders, matrix.receivers, axes)
+    call = _Call(problem, operands, matrix, edges, axes)
+    found = [call.result(aggregator) for aggregator in problem.aggregators]
+    return [jnp.moveaxis(each, 0, axes) for each in found]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Call:
-    """A bound call for one graph, its edges sorted."""
+    """A bound call for graphs that share their sorted edges.
+
+    Numbers of edges are [E, *lead] and numbers of nodes [R, *lead], each leading axis
+    full or 1.
+    """
 
     problem: Problem
     operands: Operands
     matrix: Matrix
+    edges: EdgesFirst
+    axes: int
 
     def result(self, aggregator: Aggregator) -> Any:
-        """Returns what an aggregator hears, [R, *F]."""
+        """Returns what an aggregator hears, [R, *lead, *F]."""
         assert isinstance(aggregator, Weighting)
         score = self._score if aggregator.hears_score else None
         shift = self._shift(aggregator, score)
         at_edges = None if shift is None else shift[self.matrix.receivers]
         weight = aggregator.weight(score, at_edges).astype(self.problem.accumulator)
-        weight = jnp.broadcast_to(weight, self.matrix.senders.shape)
+        weight = self._on_edges(weight)
         sums = {"total": self._added(weight), "message": self._heard(weight)}
         return aggregator.finish(sums, shift)
 
+    def _on_edges(self, numbers: Any) -> Any:
+        """Returns numbers [E, *lead], of one number or of numbers [1, *lead]."""
+        if not numbers.ndim:
+            numbers = numbers.reshape((1,) * (1 + self.axes))
+        return jnp.broadcast_to(numbers, self.matrix.senders.shape + numbers.shape[1:])
+
     @functools.cached_property
     def _score(self) -> Any:
-        """The summed score of every edge, [E]."""
+        """The summed score of every edge."""
         total: Any = 0
         constants = self.operands.shared.score
         for term, held in zip(self.problem.score, constants, strict=True):
             leaves = multiples.of_both_ends(term)
             if leaves is None:
-                value = self._each_edge(term, held)
+                value = self.edges.said(term, held)
             else:
                 value = self._compared(term, held, *leaves)
             total = total + value.astype(self.problem.accumulator)
-        return jnp.broadcast_to(total, self.matrix.senders.shape)
+        return self._on_edges(total)
 
     def _compared(self, term: Term, held: list[Any], receiver: int, sender: int) -> Any:
         """Returns a score that is a multiple of the dot of both ends."""
-        operands, kept = self.operands, self.problem.accumulator
-        ends = operands.receiver.leaves[receiver], operands.sender.leaves[sender]
-        # The multiple is the score of two vectors whose dot is one.
-        ones = [jnp.zeros(end.shape[-1], end.dtype).at[0].set(1) for end in ends]
-        leaves: dict[str, Any] = {
-            "receiver": {receiver: ones[0]},
-            "sender": {sender: ones[1]},
-            "context": operands.context.leaves,
-        }
-        dots = compare(self.matrix, *(end.astype(kept) for end in ends))
-        return dots * term.over(held, leaves).astype(kept)
-
-    def _each_edge(self, term: Term, held: list[Any], ones: int | None = None) -> Any:
-        """Returns a term edge by edge, [E, ...], or [1, ...] where it has no edge.
-
-        Args:
-          ones: a leaf of the sender to take as ones.
-        """
-        leaves: dict[str, Any] = edge_list.leaves_at(
-            self.problem, self.operands, [term]
+        kept, axes = self.problem.accumulator, self.axes
+        ends = (
+            moved(self.operands.receiver.leaves[receiver], axes),
+            moved(self.operands.sender.leaves[sender], axes),
         )
-        mapped = frozenset(leaves) - {"context"}
-        if ones is not None:
-            leaf = self.operands.sender.leaves[ones]
-            leaves["sender"] = {ones: jnp.ones(leaf.shape[1:], leaf.dtype)}
-            mapped -= {"sender"}
-        if not term.depends - ({"sender"} if ones is not None else set()):
-            return term.over(held, leaves)[None]
-        return term.over(held, leaves, mapped)
+        # The multiple is the score of two vectors whose dot is one.
+        context = self.edges.context()
+        ones = jnp.zeros(ends[0].shape[-1:], ends[0].dtype).at[0].set(1)
+        ones = ones.reshape((1,) * (1 + axes) + ones.shape)
+        reads = [
+            context[index] if site == "context" else ones for site, index in term.reads
+        ]
+        factor = evaluated(term, held, reads, 1 + axes).astype(kept)
+        dots = self._dots(*(end.astype(kept) for end in ends))
+        return dots * factor
+
+    def _dots(self, at_receivers: Any, at_senders: Any) -> Any:
+        """Returns the dots of ends [N, *lead, D] along all edges, [E, *lead]."""
+        shapes = at_receivers.shape[1:], at_senders.shape[1:]
+        *lead, width = jnp.broadcast_shapes(*shapes)
+        flat = [
+            jnp.broadcast_to(end, (len(end), *lead, width)).reshape(len(end), -1, width)
+            for end in (at_receivers, at_senders)
+        ]
+        found = compare(self.matrix, *flat)
+        return found.reshape(len(found), *lead)
 
     def _shift(self, aggregator: Aggregator, score: Any) -> Any:
-        """Returns the shift of every receiver, [R]; None where there is none."""
-        heard = jnp.diff(self.matrix.starts)
+        """Returns the shift of every receiver; None where there is none."""
         return edge_list.shift_of(
             aggregator,
             score,
             None,
             self.matrix.receivers,
             self.problem.num_receivers,
-            heard,
+            jnp.diff(self.matrix.starts),
         )
 
     def _added(self, weight: Any) -> Any:
-        """Returns the sums over the edges of every receiver, [R]."""
+        """Returns the sums over the edges of every receiver."""
         count = self.problem.num_receivers
         ends = self.matrix.receivers
         return jax.ops.segment_sum(weight, ends, count, indices_are_sorted=True)
 
     def _heard(self, weight: Any) -> Any:
-        """Returns the messages of every receiver added up by weight, [R, *F]."""
+        """Returns the messages of every receiver added up by weight, [R, *lead, *F]."""
         if self.problem.dropout_rate:
             weight = weight * self._kept().astype(weight.dtype)
         total: Any = 0
         constants = self.operands.shared.message
         for term, held in zip(self.problem.message, constants, strict=True):
             weights, values = self._product(term, held, weight)
-            flat = values.reshape(len(values), -1)
-            total = total + spread(self.matrix, weights, flat)
-        return total.reshape(len(total), *self.problem.message_shape)
+            total = total + self._spread(weights, values)
+        return total
+
+    def _spread(self, weights: Any, values: Any) -> Any:
+        """Returns what is heard: weights [E, *lead], values [S, *lead, *F].
+
+        Where weights are shared, graphs are columns of one product.
+        """
+        own = [axis for axis in range(1, weights.ndim) if weights.shape[axis] != 1]
+        sizes = [weights.shape[axis] for axis in own]
+        front = list(range(1, 1 + len(own)))
+        moved_values = jnp.moveaxis(values, own, front)
+        rest = moved_values.shape[1 + len(own) :]
+        full = jnp.broadcast_to(moved_values, (len(values), *sizes, *rest))
+        graphs = math.prod(sizes)
+        found = spread(
+            self.matrix,
+            weights.reshape(-1, graphs),
+            full.reshape(len(values), graphs, math.prod(rest)),
+        )
+        return jnp.moveaxis(found.reshape(len(found), *sizes, *rest), front, own)
 
     def _product(self, term: Term, held: list[Any], weight: Any) -> tuple[Any, Any]:
-        """Returns a message as weights [E] and values [S, *F]."""
-        operands, kept = self.operands, self.problem.accumulator
+        """Returns a message as weights [E, *lead] and values [S, *lead, *F]."""
+        kept, axes = self.problem.accumulator, self.axes
+        leaves = [moved(leaf, axes) for leaf in self.operands.sender.leaves]
         if not term.depends <= {"sender"}:
             leaf = multiples.of_sender(term)
             assert leaf is not None
-            factor = self._each_edge(term, held, ones=leaf).astype(kept)
-            values = operands.sender.leaves[leaf].astype(kept)
-            return weight * factor.reshape(len(factor), -1)[:, 0], values
-        leaves = {"sender": operands.sender.leaves, "context": operands.context.leaves}
-        if term.depends:
-            value = term.over(held, leaves, frozenset({"sender"}))
-        else:
-            value = term.over(held, leaves)[None]
-        shape = self.problem.num_senders, *self.problem.message_shape
+            factor = self.edges.said(term, held, ones=leaf).astype(kept)
+            factor = factor.reshape(*factor.shape[: 1 + axes], -1)[..., 0]
+            return weight * factor, leaves[leaf].astype(kept)
+        context = self.edges.context()
+        reads = [
+            context[index] if site == "context" else leaves[index]
+            for site, index in term.reads
+        ]
+        value = evaluated(term, held, reads, 1 + axes)
+        shape = (self.problem.num_senders, *value.shape[1:])
         return weight, jnp.broadcast_to(value, shape).astype(kept)
 
     def _kept(self) -> Any:
-        """Returns what dropout multiplies weights by, [E]."""
-        receiver, sender = edge_list.ends(self.operands)
+        """Returns what dropout multiplies weights by."""
+        receiver, sender = self.edges.ends
         return keep_scale(
             self.problem.dropout_rate,
             self.operands.shared.seed,
-            self.operands.context.index,
+            self.operands.context.index[None],
             receiver.position,
             sender.position,
         )

@@ -157,7 +157,7 @@ def split(arrays):
 @pytest.mark.parametrize("unrolls", [True, False])
 def test_sparse_products_equal_the_edges(monkeypatch, aggregator, kind, unrolls):
     if not unrolls:
-        monkeypatch.setattr(sparse, "_MOST_UNROLLED", 1)
+        monkeypatch.setattr(sparse, "_MOST_TOGETHER", 1)
     rng = np.random.default_rng(0)
     topology = graph(rng, 9, 11, 50)
     if kind == "transposed":
