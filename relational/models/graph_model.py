@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import relational as rl
 from relational import blocks, specs
 from relational.blocks.residual import norm
-from relational.models.edge_sets import bare, stepped, with_prefix
+from relational.models.edge_sets import Inputs, bare, stepped, with_prefix
 from relational.models.named import rotary_of
 from relational.models.token_graph import (
-    Inputs,
     check_complete,
     for_stepping,
     graph_of_tokens,

@@ -24,6 +24,7 @@ from relational.models.citations import CitationData
 from relational.models.edge_sets import (
     OF_SETS,
     POSITION,
+    Inputs,
     attributes_read,
     given_labels,
 )
@@ -40,7 +41,6 @@ from relational.models.graph_tasks import (
 from relational.models.plain_text import PlainText
 from relational.models.surprise import surprise
 from relational.models.text_data import ParallelData, kept_vocabulary
-from relational.models.token_graph import Inputs
 from relational.models.translation import Translation, ends_of
 from relational.models.typical import typical_batch, typical_edges
 from relational.specs.data import DATA_SETS

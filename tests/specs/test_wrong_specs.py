@@ -75,10 +75,11 @@ _WRONG = [
         ),
     ),
     (
-        "{offset: {limit: 8}, pitch: {difference: pitch, clip: 3}}\n  blocks:\n"
-        "    - attention: {",
-        "{offset: {limit: 8}, pitch: {buckets: 4, later: false, width: 2}}\n  blocks:\n"
-        "    - attention: {sender_score: [offset, pitch], ",
+        "{difference: pitch, clip: 3}}\n  blocks:\n    - attention: {",
+        (
+            "{buckets: 4, later: false, width: 2}}\n  blocks:\n"
+            "    - attention: {sender_score: [offset, pitch], "
+        ),
         (
             "model.blocks[0].attention.sender_score[1]: `pitch` is known one way only, and "
             "with `width` both ends look into the same rows. Remove its `width`."
