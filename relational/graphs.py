@@ -48,7 +48,7 @@ class EdgeSet:
     receivers: str
     topology: Topology
     features: Any = None
-    relations: Mapping[str, Relation] = dataclasses.field(default_factory=dict)
+    relations: Mapping[str, Relation | Rows] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.topology, Topology):

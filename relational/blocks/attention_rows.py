@@ -154,8 +154,8 @@ def turned(relation: Relation) -> tuple[Relation, np.ndarray]:
     (Offset(clip=(-2, 1), limit=None), [3, 2, 1, 0])
     """
     raise ValueError(
-        f"`sender_score` cannot look up `{relation}`, whose labels lead one way only, "
-        "in rows that both ends share. Let each attention have rows of its own."
+        f"`sender_score` cannot look up `{type(relation).__name__}`, whose labels lead one "
+        "way only, in rows that both ends share. Let each attention have rows of its own."
     )
 
 

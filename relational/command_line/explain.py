@@ -178,9 +178,8 @@ def _of_tokens(spec: "specs.Spec", batch: int | None, length: int | None) -> _As
     model: Any = spec.model
     data: Any = spec.data
     most, is_text = spec.training.batch_size, isinstance(data, specs.TextSpec)
-    length = length or (
-        _SENTENCE if is_text else int(getattr(data, "window", _SENTENCE))
-    )
+    window: int = getattr(data, "window", _SENTENCE)
+    length = length or (_SENTENCE if is_text else window)
     if is_text:
         sized = length_buckets.sized([length], tokens=data.tokens, most=most)
         most = sized.sizes[0]
@@ -258,12 +257,13 @@ def _inputs(
     import jax
 
     from relational.models import edge_sets
+    from relational.specs.topology import reads_prefix
 
     def whole(*shape: int) -> Any:
         return jax.ShapeDtypeStruct((batch, *shape), "int32")
 
     of_sets = {edge_sets.LENGTH: whole()} if is_padded else {}
-    if any(edge_sets.reads_prefix(its.topology) for its in model.edges.values()):
+    if any(reads_prefix(its.topology) for its in model.edges.values()):
         of_sets[edge_sets.PREFIX] = whole()
     compared = edge_sets.attributes_read(model)
     labels = edge_sets.labelled(model)
@@ -279,12 +279,12 @@ def _inputs(
 
 def _edge_sets(model: "specs.ModelSpec") -> dict[str, str]:
     """Returns the topology of each edge set, by name."""
-    import numpy as np
+    import jax.numpy as jnp
 
     import relational as rl
     from relational import models
 
-    prefix = rl.Lengths(senders=np.zeros([], np.int32))  # It stands for any.
+    prefix = rl.Lengths(senders=jnp.int32(0))  # It stands for any.
     return {
         name: str(models.topology_of(edge_set.topology, prefix))
         for name, edge_set in model.edges.items()

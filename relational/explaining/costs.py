@@ -156,17 +156,18 @@ def _term_cost(
         each = 1 if role == "score" else 2 * features
         each = one if isinstance(lowering, Stencil) else one + each
         return TermCost(role, term, becomes, times * graphs, times * each * graphs)
-    times = sum(_evaluations(term, problem, tile) for tile in tiles)
+    label = _label_of(role, term, problem, lowering)
+    times = sum(_evaluations(term, problem, tile, label) for tile in tiles)
     total = times * one + sum(_spread(role, term, problem, tile) for tile in tiles)
     return TermCost(role, term, becomes, times * graphs, total * graphs)
 
 
-def _evaluations(term: Term, problem: Problem, tile: Shape) -> int:
+def _evaluations(term: Term, problem: Problem, tile: Shape, label: str | None) -> int:
     """Returns how often a term is evaluated in tiles of one shape."""
-    ends = term.depends & {"receiver", "sender"}
-    if by_label(term, problem) is not None:
-        labels = _labels(term, problem, tile)
-        return labels * tile.count * (tile.receivers if ends else 1)
+    if label is not None:
+        nodes = tile.senders if "sender" in term.depends else tile.receivers
+        nodes = nodes if term.depends & {"receiver", "sender"} else 1
+        return _labels(label, problem, tile) * tile.count * nodes
     if term.depends == {"receiver"}:
         return tile.receivers * tile.count
     if term.depends == {"sender"}:
@@ -181,18 +182,17 @@ def _spread(role: str, term: Term, problem: Problem, tile: Shape) -> int:
     features = math.prod(term.shape)
     if not all(isinstance(each, Weighting) for each in problem.aggregators):
         return tile.pairs * features
-    if by_label(term, problem) is not None and "receiver" not in term.depends:
-        summed = tile.receivers * _labels(term, problem, tile) * tile.count
+    label = by_label(term, problem)
+    if label is not None and "receiver" not in term.depends:
+        summed = tile.receivers * _labels(label, problem, tile) * tile.count
         return tile.pairs + 2 * features * summed
     if not term.depends - {"receiver"}:
         return tile.pairs + tile.receivers * tile.count * features
     return 2 * features * tile.pairs
 
 
-def _labels(term: Term, problem: Problem, tile: Shape) -> int:
+def _labels(name: str, problem: Problem, tile: Shape) -> int:
     """Returns how many labels a tile meets: of positions, no more than diagonals."""
-    name = by_label(term, problem)
-    assert name is not None
     relation = problem.relations[name]
     diagonals = tile.receivers + tile.senders - 1
     count = relation.num_labels
@@ -202,10 +202,26 @@ def _labels(term: Term, problem: Problem, tile: Shape) -> int:
     return min(count + 1, diagonals) if banded else count + 1
 
 
-def by_label(term: Term, problem: Problem) -> str | None:
-    """Returns the one relation once a label of which a term is evaluated, if any."""
+def _label_of(
+    role: str, term: Term, problem: Problem, lowering: Lowering
+) -> str | None:
+    """Returns what `by_label` does; scores of a sender are those of a tile turned round."""
+    is_turned = role == "score" and isinstance(lowering, Dense | Tiles)
+    is_turned = is_turned and "receiver" not in term.depends
+    return by_label(term, problem, of_sender=is_turned)
+
+
+def by_label(term: Term, problem: Problem, *, of_sender: bool = False) -> str | None:
+    """Returns the one relation once a label of which a term is evaluated, if any.
+
+    Args:
+      term: the term.
+      problem: with the relations.
+      of_sender: whether this may be done for each sender.
+    """
     named = term.depends & set(problem.relations)
-    if len(named) != 1 or term.depends & {"sender", "edge"}:
+    others = {"edge"} if of_sender else {"sender", "edge"}
+    if len(named) != 1 or term.depends & others:
         return None
     name = min(named)
     relation = problem.relations[name]
@@ -224,9 +240,13 @@ def _becomes(role: str, term: Term, problem: Problem, lowering: Lowering) -> str
         return "weights @ values" if role == "message" else "once a sender"
     if term.depends == {"receiver", "sender"}:
         return "a matrix product" if term.kind == "dot" else "every pair of a tile"
-    name = by_label(term, problem)
+    name = _label_of(role, term, problem, lowering)
     if name is not None and role == "message":
         return "weights added by label, then a product with the table"
+    if name is not None and "sender" in term.depends:
+        is_banded = isinstance(problem.relations[name], PositionRelation)
+        how = "skewed" if is_banded else "gathered"
+        return f"a product with the table, then {how} into the tile turned round"
     if name is not None and "receiver" in term.depends:
         relation = problem.relations[name]
         if isinstance(relation, PositionRelation):

@@ -46,6 +46,24 @@ data: {chorales: {window: 8}}
 training: {steps: 5000, batch_size: 2, schedule: {warmup_rsqrt: {width: 8}}}
 """
 
+GIVEN = """
+name: given
+source: what only the data can say
+model:
+  nodes: {token: {vocabulary: 48, width: 8}}
+  edges:
+    self:
+      from: token
+      to: token
+      topology: {or: [causal, prefix]}
+      relations: {parse: {labels: 5}}
+  blocks:
+    - attention: {over: self, heads: 4, kv_heads: 2, rotary: {}, score: [content, parse]}
+  read_out: {node: token}
+data: {token_arrays: {train: [a.npz], validation: [b.npz]}}
+training: {steps: 5000, batch_size: 2, schedule: {warmup_rsqrt: {width: 8}}}
+"""
+
 
 @pytest.fixture
 def spec(tmp_path: pathlib.Path) -> str:
@@ -152,3 +170,14 @@ def test_a_terminal_gets_tables(spec: str, monkeypatch: pytest.MonkeyPatch) -> N
     printed = _printed("explain", spec)
     assert "\N{BOX DRAWINGS LIGHT ARC DOWN AND RIGHT}" in printed
     assert "weights @ values" in printed
+
+
+def test_a_model_of_given_labels_and_prefixes_is_explained_without_them(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "given.yaml"
+    path.write_text(GIVEN, "utf-8")
+    text = _printed("explain", str(path), "--length", "16")
+    assert "one forward pass over 2 x 16 nodes" in text
+    assert "edges `self`: (Causal() | Lengths(senders))" in text
+    assert "dot of parse, receiver: a product with the table, then gathered" in text

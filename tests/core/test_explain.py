@@ -75,6 +75,27 @@ def test_an_explanation_names_terms_costs_and_choice():
     assert "measured" not in text
 
 
+def test_a_score_of_sender_and_relation_is_evaluated_once_a_label():
+    def position_to_content(x, rows):
+        return rl.propagate(
+            rl.Complete(),
+            senders=x,
+            relations={"offset": rl.Offset(clip=3).rows(query=rows)},
+            score=lambda sender, offset: rl.dot(sender, offset.query),
+            message=lambda sender: sender,
+            aggregator=rl.Softmax(),
+        )
+
+    shapes = [jax.ShapeDtypeStruct((count, 4), "float32") for count in (32, 7)]
+    plan = rl.explain(position_to_content, *shapes).plans[0]
+    (score,) = [term for term in cost(plan).terms if term.role == "score"]
+    assert plan.lowering.name == "dense"
+    assert score.becomes == (
+        "a product with the table, then skewed into the tile turned round"
+    )
+    assert score.evaluations == 32 * (7 + 1)  # Senders, labels and what is beyond.
+
+
 def test_the_topology_is_drawn_near_and_from_afar():
     lines = str(explanation(96)).splitlines()
     assert lines[1:4] == [

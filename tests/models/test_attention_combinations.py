@@ -229,3 +229,42 @@ def test_stepping_equals_the_parallel_pass(index):
         np.testing.assert_allclose(logits[row, :length], whole[row, :length], atol=5e-5)
         wanted = whole[row, length : length + LENGTH - PRIME]
         np.testing.assert_allclose(later[row], wanted, atol=5e-5)
+
+
+def test_labels_of_edges_one_by_one_are_those_of_their_pairs():
+    text = MODEL.format(**CASES[0] | {"topology": "causal", "parse": ", parse"})
+    model = models.build(specs.loads(text).model)
+    arrays = padded()
+    inputs = inputs_of(arrays)
+    inputs["token"] = {name: inputs["token"][name] for name in ("token", "beat")}
+    shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)
+    noise = np.random.default_rng(1)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(noise.normal(0, 0.5, leaf.shape), leaf.dtype), shapes
+    )
+    receivers, senders = np.tril_indices(
+        LENGTH
+    )  # In the order of the topology's edges.
+    listed = {"parse": jnp.asarray(arrays["parse"][:, receivers, senders])}
+
+    @jax.jit
+    def both(params):
+        return [
+            model.apply(params, None, {**inputs, "self": labels}, is_training=False)
+            for labels in (inputs["self"], listed)
+        ]
+
+    np.testing.assert_allclose(*both(params), atol=2e-5)
+
+
+def test_what_the_data_must_give_is_asked_for():
+    model = models.build(spec_of(dict(CASES[0], topology="{or: [causal, prefix]}")))
+    inputs = inputs_of(padded())
+    with pytest.raises(ValueError, match=r"`inputs\['token'\]` must hold `prefix`"):
+        jax.eval_shape(model.init, jax.random.key(0), without(inputs, "prefix"))
+    used = next(case for case in CASES if case["parse"] == "used")
+    model = models.build(spec_of(used))
+    with pytest.raises(
+        ValueError, match=r"`inputs\['self'\]` must hold `parse`, .* noth"
+    ):
+        jax.eval_shape(model.init, jax.random.key(0), {"token": inputs["token"]})

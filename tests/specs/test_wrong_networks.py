@@ -94,6 +94,14 @@ _WRONG = [
     ),
     (
         "{hops: 8}",
+        "{limit: 8, width: 4}",
+        (
+            "model.layers[4].over.relations.distance.width: must be left out: `biases` are "
+            "numbers, not rows; got 4."
+        ),
+    ),
+    (
+        "{hops: 8}",
         "{hops: 0}",
         "model.layers[4].over.relations.distance.hops: must be 1 or more; got 0.",
     ),

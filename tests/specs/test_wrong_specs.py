@@ -75,12 +75,9 @@ _WRONG = [
         ),
     ),
     (
+        "{difference: pitch, clip: 3}}\n  blocks:\n    - attention: {",
         (
-            "{offset: {limit: 8}, pitch: {difference: pitch, clip: 3}}\n  blocks:\n"
-            "    - attention: {"
-        ),
-        (
-            "{offset: {limit: 8}, pitch: {buckets: 4, later: false, width: 2}}\n  blocks:\n"
+            "{buckets: 4, later: false, width: 2}}\n  blocks:\n"
             "    - attention: {sender_score: [offset, pitch], "
         ),
         (
