@@ -73,9 +73,7 @@ def _one(length: int) -> None:
     batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[None]), batch_of(tokens))
     short = batch_of(tokens[:, : 2 * _BEFORE])
     state = steps.initial_state(task, training, short)  # Of no length.
-    program = steps.update.lower(
-        state, batches, task=task, training=training
-    ).compile()
+    program = steps.update.lower(state, batches, task=task, training=training).compile()
     before = _mebibytes("VmRSS")
     state, _ = jax.block_until_ready(program(state, batches))
     began = time.perf_counter()

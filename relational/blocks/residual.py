@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import relational as rl
 from relational._checks import shown
 from relational.aggregators import keep_scale
+from relational.terms import accumulator
 
 _EPSILON = 1e-6  # Tensor2Tensor, layer_norm_compute.
 
@@ -88,7 +89,7 @@ def norm(x: jax.Array, name: str) -> jax.Array:
     Short floats are widened first: sums over rows, which the gradients of scale and
     offset are, take XLA far longer in bfloat16.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = accumulator(x.dtype)
 
     def widened(following: Any, value: Any, context: Any) -> Any:
         del context  # Both parameters are widened alike.
