@@ -80,8 +80,8 @@ class Decoder:
                 return np.ones(leaf.shape, np.float32)
             rows = self.width if leaf.ndim < 2 or path[-1].key == "table" else len(leaf)
             spread = 0.02 if leaf.ndim < 2 else rows**-0.5
-            if path[0].key.endswith("output"):
-                spread *= 16  # Or the table would read out what it has read in.
+            if path[0].key.endswith(("output", "query")):
+                spread *= 8  # Or the table would read out what it has read in.
             return random.normal(0, spread, leaf.shape).astype(np.float32)
 
         return jax.tree_util.tree_map_with_path(drawn, shapes)
