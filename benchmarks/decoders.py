@@ -66,8 +66,13 @@ class Decoder:
         )
         return specs.loads(text, "decoder")
 
-    def params(self) -> Any:
-        """Returns our parameters, drawn without compiling `init`."""
+    def params(self, *, boldness: float = 1.0) -> Any:
+        """Returns our parameters, drawn without compiling `init`.
+
+        Args:
+          boldness: by how much queries, and what is added to the residual stream, are
+            larger than usual. At 1 the table reads out what it has read in.
+        """
         import jax
 
         task = NextToken(self.spec().model)
@@ -80,8 +85,8 @@ class Decoder:
                 return np.ones(leaf.shape, np.float32)
             rows = self.width if leaf.ndim < 2 or path[-1].key == "table" else len(leaf)
             spread = 0.02 if leaf.ndim < 2 else rows**-0.5
-            if path[0].key.endswith("output"):
-                spread *= 16  # Or the table would read out what it has read in.
+            if path[0].key.endswith(("output", "query")):
+                spread *= boldness
             return random.normal(0, spread, leaf.shape).astype(np.float32)
 
         return jax.tree_util.tree_map_with_path(drawn, shapes)

@@ -37,6 +37,7 @@ from relational.blocks.graph_transformer import GraphTransformer as GraphTransfo
 from relational.blocks.independent import Independent as Independent
 from relational.blocks.joining import added as added
 from relational.blocks.joining import side_by_side as side_by_side
+from relational.blocks.linear import Linear as Linear
 from relational.blocks.mixture_of_experts import MixtureOfExperts as MixtureOfExperts
 from relational.blocks.neighbour_sums import GraphIsomorphism as GraphIsomorphism
 from relational.blocks.neighbour_sums import GraphSAGE as GraphSAGE

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from relational._checks import check_count, shown
+from relational.blocks.linear import with_rows
 
 _BASE = 10_000  # Vaswani et al. 2017, section 3.5.
 
@@ -78,7 +79,7 @@ class Embedding(hk.Module):
                 f"{features.shape}. Read out by `hk.Linear` where widths differ."
             )
         flat = features.reshape(-1, self.width)
-        logits = jnp.dot(flat, self.table.T, preferred_element_type=jnp.float32)
+        logits = with_rows(flat, self.table)
         return logits.reshape(*features.shape[:-1], self.vocabulary)
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from relational._checks import check_count
+from relational.terms import accumulator
 
 
 class Linear(hk.Module):
@@ -54,7 +55,7 @@ class Linear(hk.Module):
         if not self.with_bias:
             return out
         offset = hk.get_parameter("b", (self.output_size,), x.dtype, jnp.zeros)
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = accumulator(x.dtype)
         # Its gradient is a sum of all rows, which XLA takes in float32 far faster.
         added = out.astype(wide) + offset.astype(wide)[None]
         return added.astype(x.dtype)
@@ -77,11 +78,52 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array]:
     x, weights = saved
     of_x = _product(cotangent, weights, (1, 1)).astype(x.dtype)
-    left = _upright(x) if jax.default_backend() == "cpu" else x.T
-    return of_x, _product(left, cotangent, (1, 0)).astype(weights.dtype)
+    return of_x, _product(_upright(x), cotangent, (1, 0)).astype(weights.dtype)
 
 
 _dense.defvjp(_forward, _backward)
+
+
+def with_rows(x: jax.Array, table: jax.Array) -> jax.Array:
+    """Returns the products of rows with those of a table, [N, V] in float32 at least.
+
+    Args:
+      x: [N, D].
+      table: [V, D].
+
+    >>> import jax.numpy as jnp
+    >>> with_rows(jnp.ones([2, 4], jnp.bfloat16), jnp.ones([3, 4], jnp.bfloat16)).dtype
+    dtype('float32')
+    """
+    if x.dtype.itemsize < 4:
+        return _with_rows(x, table)
+    product: jax.Array = jnp.dot(x, table.T, preferred_element_type=jnp.float32)
+    return product
+
+
+@jax.custom_vjp
+def _with_rows(x: jax.Array, table: jax.Array) -> jax.Array:
+    return _product(x, table, (1, 1))
+
+
+def _rows_forward(
+    x: jax.Array, table: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _with_rows(x, table), (x, table)
+
+
+def _rows_backward(
+    saved: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, table = saved
+    short = cotangent.astype(x.dtype)
+    of_x = _product(short, table, (1, 0)).astype(x.dtype)
+    # The smaller of the two is transposed, and then the gradient.
+    turned = _product(_upright(x), short, (1, 0)).astype(table.dtype)
+    return of_x, _upright(turned)
+
+
+_with_rows.defvjp(_rows_forward, _rows_backward)
 
 
 def _product(left: jax.Array, right: jax.Array, axes: tuple[int, int]) -> jax.Array:
@@ -92,6 +134,8 @@ def _product(left: jax.Array, right: jax.Array, axes: tuple[int, int]) -> jax.Ar
 
 
 def _upright(x: jax.Array) -> jax.Array:
-    """Returns the transpose, written out: flat, it has one order of its numbers."""
+    """Returns the transpose; on a CPU written out: flat, it has one order of numbers."""
+    if jax.default_backend() != "cpu":
+        return x.T
     flat = jax.lax.optimization_barrier(x.T.reshape(-1))
     return flat.reshape(x.shape[1], x.shape[0])

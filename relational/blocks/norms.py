@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 
 from relational._checks import shown
+from relational.terms import accumulator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Norm:
         Short floats are widened first: sums over rows, which the gradients of scale and
         offset are, take XLA far longer in bfloat16.
         """
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = accumulator(x.dtype)
 
         def widened(following: Any, value: Any, context: Any) -> Any:
             del context  # All parameters are widened alike.
