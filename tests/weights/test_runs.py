@@ -15,12 +15,12 @@ from relational import (
     command_line,
     datasets,
     decoding,
-    models,
     specs,
     training,
     weights,
 )
 from relational.models.text_data import kept_vocabulary
+from relational.models.translation import Translation
 from tests.weights.hugging_face import GOLDEN, imported, inputs_of, model_of
 
 LINES = ["a dog runs on the grass", "two men sit by the sea", "a cat sleeps", "snow"]
@@ -150,14 +150,23 @@ def assert_translates(run, known):
     """Greedily, what the command writes is what the model says of the same tokens."""
     folder, words = run.parent, datasets.vocabulary_of(kept_vocabulary(run))
     (folder / "lines").write_text("a dog\n", "utf-8")
-    options = ("--beam", "1", "--extra", "3", "--output", folder / "out")
+    options = (
+        "--beam",
+        "1",
+        "--extra",
+        "3",
+        "--batch",
+        "1",
+        "--output",
+        folder / "out",
+    )
     relational("translate", run, folder / "lines", *options)
-    source = np.array([[*words.encode("a dog"), known.spec.read_out.end]])
+    tokens = [*words.encode("a dog"), known.spec.read_out.end]
     found = decoding.translate(
-        models.build(known.spec),
+        Translation(known.spec).model,  # It is compiled for the command already.
         known.params,
-        source,
-        np.array([source.shape[1]]),
+        np.pad(tokens, (0, 16 - len(tokens)))[None],
+        np.array([len(tokens)]),
         how=decoding.GREEDY,
         extra_length=3,
     )
