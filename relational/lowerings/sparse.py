@@ -98,12 +98,12 @@ class Sparse:
         operands = _by_receiver(problem, operands, order, matrix)
         if problem.num_graphs <= _MOST_TOGETHER:
             found = _results(problem, operands, matrix, problem.batch_axes)
-            return restore_lead(found, problem.lead)  # type: ignore[no-any-return]
+            return restore_lead(found, problem.lead)
 
         def one(inner: Operands) -> list[Any]:
             return _results(problem, inner, matrix, 0)
 
-        return each_graph(one, operands, problem, loops=True)  # type: ignore[no-any-return]
+        return each_graph(one, operands, problem, loops=True)
 
 
 def _is_weighting(aggregator: Aggregator) -> bool:
