@@ -131,7 +131,9 @@ def _theirs(inputs: Arrays) -> Programs:
     decoder, (beam, new) = _decoder(inputs), inputs["asked"].tolist()
     tokens = torch.from_numpy(inputs["tokens"].astype(np.int64))
     length = tokens.shape[1]
-    model = decoder.gpt2(decoder.params(boldness=_BOLDNESS), positions=length + new).eval()
+    model = decoder.gpt2(
+        decoder.params(boldness=_BOLDNESS), positions=length + new
+    ).eval()
     of_search = {"length_penalty": 0.0} if beam > 1 else {}
 
     def generated() -> np.ndarray:
