@@ -6,7 +6,7 @@ run, and several processes at once. One that cannot be read is compiled.
 """
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,8 +31,9 @@ def keep_programs(is_wanted: bool) -> None:
     """
     import jax
 
-    is_told = jax.config.jax_compilation_cache_dir is not None
-    if not is_wanted or is_told or not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config  # Its fields are made when JAX is imported.
+    is_told = config.jax_compilation_cache_dir is not None
+    if not is_wanted or is_told or not config.jax_enable_compilation_cache:
         return
     from relational.datasets.preparing import cache_folder
 
@@ -42,5 +43,5 @@ def keep_programs(is_wanted: bool) -> None:
     except (OSError, ValueError):
         return
     if os.access(folder, os.W_OK | os.X_OK):
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+        config.update("jax_compilation_cache_dir", str(folder))
+        config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
