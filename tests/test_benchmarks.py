@@ -1,6 +1,7 @@
 """The benchmarks themselves: every case still computes what its peers compute."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -12,7 +13,11 @@ import numpy as np
 import pytest
 
 from benchmarks import cases, race, report
+from benchmarks.cases import decoder_decoding, decoder_training
+from benchmarks.decoders import batch_of
 from benchmarks.race import Result
+from relational import models
+from relational.models.tasks import NextToken
 
 ROOT = pathlib.Path(__file__).parent.parent
 OURS = Result(
@@ -30,6 +35,8 @@ BROKEN = Result(peer="flex", failed="no compiler")
 def test_at_a_tiny_size_ours_computes_what_a_peer_computes(name):
     case = cases.load(name)
     ours, reference, *_ = case.peers
+    if reference.startswith("Hugging Face"):
+        pytest.importorskip("transformers")
     inputs = case.inputs(**case.tiny)
     with jax.numpy_rank_promotion("allow"):  # As the peers are written.
         found, wanted = (
@@ -41,6 +48,52 @@ def test_at_a_tiny_size_ours_computes_what_a_peer_computes(name):
     assert len(found) > 1 or is_one_way
     assert race.largest_error(found, wanted, case.tolerance) < 1e-3
     assert np.abs(wanted["forward"]).max() > 1e-2
+
+
+def test_a_step_of_the_decoder_has_the_loss_and_the_gradient_of_a_parallel_pass():
+    case = cases.load("decoder_training")
+    inputs = case.inputs(**case.tiny)
+    found = case.peers["relational"](inputs).results()
+    decoder, _ = decoder_training._decoder(inputs)
+    batch, spec = batch_of(inputs["tokens"]), decoder.spec()
+    task = NextToken(spec.model)
+
+    def loss(params):
+        outcome = task.outcome(params, jax.random.key(0), batch, is_training=False)
+        return outcome.loss.sum()
+
+    total, gradients = jax.jit(jax.value_and_grad(loss))(decoder.params())
+    np.testing.assert_allclose(found["forward"], total / batch["token"].size, rtol=1e-5)
+    table = gradients["model/embed_token"]["table"]
+    np.testing.assert_allclose(found["d table"], table, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_the_decoder_says_the_likeliest_tokens_of_parallel_passes(beam):
+    case = cases.load("decoder_decoding")
+    inputs = case.inputs(**{**case.tiny, "beam": beam})
+    found = case.peers["relational"](inputs).results()["forward"]
+    decoder = decoder_decoding._decoder(inputs)
+    model = models.build(decoder.spec().model)
+    params = decoder.params(boldness=decoder_decoding._BOLDNESS)
+    apply = jax.jit(functools.partial(model.apply, params, None, is_training=False))
+
+    def log_p(tokens):  # [B, V], of the token after them.
+        padded = np.pad(tokens, ((0, 0), (0, 8 - tokens.shape[1])))
+        logits = apply({"token": {"token": padded}})[:, tokens.shape[1] - 1]
+        return np.asarray(jax.nn.log_softmax(logits))
+
+    for row, prime in enumerate(inputs["tokens"]):
+        beginnings = [(0.0, prime)]
+        for _ in range(found.shape[1]):
+            following = [
+                (score + odds[token], np.append(tokens, token))
+                for score, tokens in beginnings
+                for odds in log_p(tokens[None])
+                for token in np.argsort(-odds)[:beam]
+            ]
+            beginnings = sorted(following, key=lambda each: -each[0])[:beam]
+        assert found[row].tolist() == beginnings[0][1][len(prime) :].tolist()
 
 
 @pytest.mark.parametrize("name", cases.names())

@@ -31,7 +31,7 @@ def keep_programs(is_wanted: bool) -> None:
     """
     import jax
 
-    config: Any = jax.config  # Its settings are made at run time.
+    config: Any = jax.config  # Its fields are made when JAX is imported.
     is_told = config.jax_compilation_cache_dir is not None
     if not is_wanted or is_told or not config.jax_enable_compilation_cache:
         return

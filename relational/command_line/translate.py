@@ -151,8 +151,11 @@ def _say(translator: "LineTranslator", lines: Iterator[list[str]]) -> None:
     stream = typer.get_binary_stream("stdout")
     for number, (line,) in enumerate(lines):
         for words in itertools.chain(translator.words(line, number=number), ["\n"]):
-            stream.write(words.encode())
-            stream.flush()
+            try:
+                stream.write(words.encode())
+                stream.flush()
+            except BrokenPipeError:  # Nobody reads it any more.
+                return
 
 
 def _typed() -> Iterator[list[str]]:

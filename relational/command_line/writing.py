@@ -1,5 +1,6 @@
 """Text by a trained model, printed word by word: `relational generate` for such runs."""
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,9 @@ def write(
         how=how,
     )
     stream = typer.get_binary_stream("stdout")
-    stream.write(beginning.encode())
-    for each in words:
-        stream.write(each.encode())
-        stream.flush()
-    stream.write(b"\n")
+    for each in itertools.chain([beginning], words, ["\n"]):
+        try:
+            stream.write(each.encode())
+            stream.flush()
+        except BrokenPipeError:  # Nobody reads it any more, as after `| head`.
+            return

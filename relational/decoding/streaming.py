@@ -117,8 +117,8 @@ def stream_translation(
     >>> source = np.array([[7, 9, 1], [8, 1, 0]])
     >>> came = list(stream_translation(
     ...     model, params, source, np.array([3, 2]), how=Beam(size=1), extra_length=2))
-    >>> [len(both[0]) for both in came]
-    [1, 2, 3, 4, 5]
+    >>> [len(both[0]) for both in came][:3], len(came[-1][0])
+    ([1, 2, 3], 5)
     """
     check_count("every", every, least=1, advice="It counts tokens.")
     targets = Targets.of(
