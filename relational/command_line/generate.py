@@ -79,6 +79,7 @@ def generate(
     from relational.models.tasks import NextToken
 
     how = decoding.Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    _check(bars, count, is_audible)
     spec: Any = _spec_of(run)
     keep_programs(keeps)
     if isinstance(spec.data, specs.PlainTextSpec):
@@ -87,7 +88,6 @@ def generate(
         writing.write(run, spec, beginning=beginning, length=tokens, seed=seed, how=how)
         return
     _check_options((beginning, tokens), ("", _TOKENS), "--text and --tokens", "text")
-    _check(bars, count, is_audible)
     pitch = None if prime is None else datasets.read_midi(prime)
     loaded = training.load(run)
     composed = decoding.compose(
