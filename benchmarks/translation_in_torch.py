@@ -30,12 +30,15 @@ from relational.training.metrics import MetricsFile, evaluation_row
 from relational.training.runs import opened, replace
 from relational.training.steps import State, initial_state
 
+_STATE = "torch.pt"  # In OUT: from it a run that was stopped goes on.
 _NEAR = 1e-4  # Nats a token by which both may differ before the first step.
 
 
 def main(
     run: Annotated[pathlib.Path, typer.Argument(help="A run of a plain Transformer.")],
-    out: Annotated[pathlib.Path, typer.Argument(help="A new folder.")],
+    out: Annotated[
+        pathlib.Path, typer.Argument(help="A folder; one that was begun goes on.")
+    ],
     data_source: Annotated[
         pathlib.Path | None, typer.Option("--data", help="The folder of its files.")
     ] = None,
@@ -57,47 +60,75 @@ def main(
     )
     named = dataclasses.replace(spec, name=f"{spec.name}_in_torch")
     with opened(out, named) as folder:
-        if folder.checkpoints.exists():
-            raise SystemExit(f"OUT must be a new folder; `{out}` has checkpoints.")
         replace(out / SUBWORDS, data.kept[SUBWORDS])
+        kept = out / _STATE
+        state = torch.load(kept, weights_only=False) if kept.exists() else None
         with (
             Checkpoints(folder.checkpoints, keep=spec.training.keep) as checkpoints,
-            MetricsFile(folder.metrics, auxiliary=(), step=0) as metrics,
+            MetricsFile(
+                folder.metrics, auxiliary=(), step=state["step"] if state else 0
+            ) as metrics,
         ):
-            trainer = _Trainer(spec, data, checkpoints, metrics)
+            trainer = _Trainer(spec, data, checkpoints, metrics, kept)
+            trainer.begin(state)
             trainer.run(steps or spec.training.steps)
+
+
+@dataclasses.dataclass
+class _Sums:
+    """What steps have come to since the last row."""
+
+    steps: int = 0
+    tokens: int = 0
+    nats: float = 0.0
+    norms: float = 0.0
+    seconds: float = 0.0
 
 
 class _Trainer:
     """PyTorch's model with its optimiser, and what it reads and writes."""
 
     def __init__(
-        self, spec: specs.Spec, data: ParallelData, checkpoints: Any, metrics: Any
+        self,
+        spec: specs.Spec,
+        data: ParallelData,
+        checkpoints: Any,
+        metrics: Any,
+        kept: pathlib.Path,
     ) -> None:
         how = spec.training
         if how.accumulate != 1 or not isinstance(how.optimizer, specs.AdamSpec):
             raise SystemExit("RUN must have been trained by Adam, a batch a step.")
         self.how, self.data = how, data
-        self.checkpoints, self.metrics = checkpoints, metrics
+        self.checkpoints, self.metrics, self.kept = checkpoints, metrics, kept
         self.task = Translation(spec.model, label_smoothing=how.label_smoothing)
         self.batches = data.training(how.seed)
-        first = data.training(how.seed)
-        params = initial_state(self.task, how, next(first)).params
         torch.manual_seed(how.seed)
         self.model = Transformer(spec.model)
-        self.model.take(params)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(),
             betas=(how.optimizer.b1, how.optimizer.b2),
             eps=how.optimizer.eps,
         )
         self.best: tuple[int | None, float] = (None, np.inf)
-        self._check(params)
+        self.step, self.sums, self.all = 0, _Sums(), _Sums()
 
-    def _check(self, params: Any) -> None:
-        """Sees to it that both are the same function, by their losses."""
+    def begin(self, state: Any) -> None:
+        """Takes the weights that RUN began with, or goes on where this was stopped."""
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["random"])
+            self.batches.set_state(state["batches"])
+            self.step, self.best = state["step"], state["best"]
+            self.sums, self.all = _Sums(**state["sums"]), _Sums(**state["all"])
+            print(f"Going on after step {self.step}.")
+            return
+        first = next(self.data.training(self.how.seed))
+        params = initial_state(self.task, self.how, first).params
+        self.model.take(params)
         ours = training.evaluate(self.task, params, self.data, "validation").loss
-        theirs = self._evaluate(0).loss
+        theirs = self._evaluate().loss
         print(f"before the first step: {theirs:.6f} nats/token; ours {ours:.6f}")
         if abs(ours - theirs) > _NEAR:
             raise SystemExit("The two models differ.")
@@ -106,38 +137,40 @@ class _Trainer:
         """Trains up to the last step, and tells the processor time of steps alone."""
         numbers = np.arange(1, self.how.steps + 1)
         rates = np.asarray(training.rate(self.how, numbers))
-        nats = norms = seconds = 0.0
-        tokens = all_tokens = 0
-        all_seconds = 0.0
-        for step in range(1, steps + 1):
-            batch = next(self.batches)
+        while self.step < steps:
+            batch, rate = next(self.batches), float(rates[self.step])
             began = time.process_time()
-            loss, norm = self._step(batch, float(rates[step - 1]))
-            seconds += time.process_time() - began
-            nats, norms = nats + loss, norms + norm
-            tokens += int(batch["target_length"].sum())
-            if step % self.how.log_every == 0 or step == steps:
-                since = (step - 1) % self.how.log_every + 1
-                row = {
-                    "step": step,
-                    "split": "train",
-                    "loss": nats / tokens,
-                    "tokens": tokens,
-                    "gradient_norm": norms / since,
-                    "learning_rate": float(rates[step - 1]),
-                }
-                self.metrics.write(row)
-                all_seconds, all_tokens = all_seconds + seconds, all_tokens + tokens
-                print(
-                    f"step {step}  loss {nats / tokens:.4f}  "
-                    f"{tokens / seconds:,.0f} tokens a second of processor time",
-                    flush=True,
-                )
-                nats = norms = seconds = 0.0
-                tokens = 0
-            if step % self.how.evaluate_every == 0 or step == steps:
-                self._save(step, self._evaluate(step))
-        print(f"{all_tokens / all_seconds:,.0f} tokens a second over all {steps} steps")
+            nats, norm = self._step(batch, rate)
+            seconds, self.step = time.process_time() - began, self.step + 1
+            tokens = int(batch["target_length"].sum())
+            for sums in (self.sums, self.all):
+                sums.steps, sums.tokens = sums.steps + 1, sums.tokens + tokens
+                sums.nats, sums.norms = sums.nats + nats, sums.norms + norm
+                sums.seconds += seconds
+            if self._is_due(self.how.log_every, steps):
+                self._log(rate)
+            if self._is_due(self.how.evaluate_every, steps):
+                self._save(self._evaluate())
+        speed = self.all.tokens / self.all.seconds
+        print(f"{speed:,.0f} tokens a second of processor time, over all steps")
+
+    def _is_due(self, every: int, steps: int) -> bool:
+        return self.step % every == 0 or self.step == steps
+
+    def _log(self, rate: float) -> None:
+        sums, self.sums = self.sums, _Sums()
+        loss = sums.nats / sums.tokens
+        row = {
+            "step": self.step,
+            "split": "train",
+            "loss": loss,
+            "tokens": sums.tokens,
+            "gradient_norm": sums.norms / sums.steps,
+            "learning_rate": rate,
+        }
+        self.metrics.write(row)
+        speed = sums.tokens / sums.seconds
+        print(f"step {self.step}  loss {loss:.4f}  {speed:,.0f} tokens/s", flush=True)
 
     def _step(self, batch: Any, rate: float) -> tuple[float, float]:
         """Takes a step; returns nats of all tokens, and the norm of the gradient."""
@@ -172,7 +205,7 @@ class _Trainer:
         return self.model(source, length, before), target
 
     @torch.no_grad()
-    def _evaluate(self, step: int) -> Evaluation:
+    def _evaluate(self) -> Evaluation:
         self.model.eval()
         found = []
         for batch in self.data.evaluation("validation"):
@@ -192,30 +225,43 @@ class _Trainer:
             tokens=round(tokens.sum()),
             pieces=len(tokens),
         )
-        self.metrics.write(evaluation_row(step, evaluation))
-        print(f"step {step}  validation {mean:.4f} ± {error:.4f}", flush=True)
+        self.metrics.write(evaluation_row(self.step, evaluation))
+        print(f"step {self.step}  validation {mean:.4f} ± {error:.4f}", flush=True)
         return evaluation
 
-    def _save(self, step: int, evaluation: Evaluation) -> None:
-        """Keeps the weights as a checkpoint of ours; PyTorch's optimiser is not kept."""
+    def _save(self, evaluation: Evaluation) -> None:
+        """Keeps the weights as a checkpoint of ours, and all that is needed to go on."""
         if evaluation.loss < self.best[1]:
-            self.best = (step, evaluation.loss)
+            self.best = (self.step, evaluation.loss)
+        batches = self.batches.get_state()
         position = training.Position(
-            step=step,
-            batches=self.batches.get_state(),
+            step=self.step,
+            batches=batches,
             fingerprint=self.data.fingerprint,
             unlogged={},
             validation=evaluation,
-            evaluated_step=step,
+            evaluated_step=self.step,
             best_step=self.best[0],
             best_loss=self.best[1],
         )
-        state = State(
-            params=jax.device_put(self.model.params()),
-            optimizer={"step": jax.numpy.int32(step)},
-            step=jax.numpy.int32(step),
-        )
+        step = jax.numpy.int32(self.step)
+        params = jax.device_put(self.model.params())
+        # Adam's moments are PyTorch's: they are in its own file.
+        state = State(params=params, optimizer={"step": step}, step=step)
         self.checkpoints.save(state, position)
+        fresh = self.kept.with_name(f".{self.kept.name}")
+        whole = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "batches": batches,
+            "step": self.step,
+            "best": self.best,
+            "sums": dataclasses.asdict(self.sums),
+            "all": dataclasses.asdict(self.all),
+        }
+        torch.save(whole, fresh)
+        fresh.replace(self.kept)  # At once, so that a kill leaves nothing half done.
 
 
 if __name__ == "__main__":
