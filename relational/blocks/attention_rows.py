@@ -20,6 +20,7 @@ import numpy as np
 import relational as rl
 from relational.blocks.attention_terms import narrowed
 from relational.blocks.heads import Heads, all_heads_labelled
+from relational.blocks.linear import Linear
 from relational.relations import Relation, Rows
 
 FEATURES = "features"
@@ -132,7 +133,7 @@ def _tables(asked: Asked, num_labels: int, features: Any) -> Mapping[str, Any]:
 def _projected(name: str, asked: Asked, features: Any) -> jax.Array:
     """Returns the rows of all heads, [H or 1, L, K], of features [L, D]."""
     init = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
-    layer = hk.Linear(
+    layer = Linear(
         asked.num_tables * asked.width, with_bias=False, w_init=init, name=name
     )
     rows = layer(features).reshape(-1, asked.num_tables, asked.width)

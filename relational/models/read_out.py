@@ -44,13 +44,13 @@ def _hidden(
     """Returns a dense layer, an activation and a norm of [B, N, D]."""
     init = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
     flat = features.reshape(-1, features.shape[-1])
-    layer = hk.Linear(flat.shape[-1], w_init=init, name="read_out_hidden")
+    layer = blocks.Linear(flat.shape[-1], w_init=init, name="read_out_hidden")
     active = ACTIVATIONS[hidden.activation](layer(flat)).reshape(features.shape)
     return norm_of(spec.norm)(active, "read_out_hidden_norm")
 
 
 def _own(vocabulary: int, features: jax.Array, *, with_bias: bool) -> jax.Array:
     flat = features.reshape(-1, features.shape[-1])
-    layer = hk.Linear(vocabulary, with_bias, name="read_out")
+    layer = blocks.Linear(vocabulary, with_bias, name="read_out")
     logits = layer(flat).astype(jnp.float32)
     return logits.reshape(*features.shape[:-1], vocabulary)
