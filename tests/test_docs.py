@@ -144,7 +144,7 @@ def test_the_readme_gives_the_two_commands(command, words):
 
 def commands_of(page):
     """Returns the calls of `relational` on a page, each as its words."""
-    text = text_of(page)
+    text = text_of(page).replace("\\\n", " ")  # Calls that go on in the next line.
     lines = "".join(blocks_of(text, "bash")).splitlines()
     lines += re.findall(r"^    (relational .*)$", text, re.MULTILINE)
     lines += re.findall(r"`(relational [^`]*)`", text)
