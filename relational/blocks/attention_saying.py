@@ -162,8 +162,8 @@ class Saying:
         layer = Linear(
             math.prod(axes) * width, self.with_bias, w_init=spread_init(), name=name
         )
-        channels = layer(flat)
-        channels = channels.reshape(*x.shape[:-1], channels.shape[-1])
+        # Sizes are named, since a step may come without senders.
+        channels = layer(flat).reshape(*x.shape[:-1], math.prod(axes) * width)
         return self.heads.split(channels, axes)
 
     def _relations(

@@ -78,7 +78,7 @@ class Heads:
         """Returns [*lead, *axes, N, K] as [*lead, N, H K]."""
         one = self.as_one_axis(heard)
         joined = jnp.moveaxis(one, -3, -2)
-        return joined.reshape(*joined.shape[:-2], joined.shape[-2] * joined.shape[-1])
+        return joined.reshape(*joined.shape[:-2], math.prod(joined.shape[-2:]))
 
     def as_one_axis(self, heard: jax.Array) -> jax.Array:
         """Returns [*lead, *axes, N, K] as [*lead, H, N, K]."""
