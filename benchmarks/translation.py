@@ -136,26 +136,38 @@ def draw(rows: list[kept.Row], folder: pathlib.Path, plot: pathlib.Path) -> None
     import matplotlib.pyplot as plt
 
     longest = max(row["steps"] for row in rows)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    styles = {row["spec"]: None for row in rows if row["steps"] == longest}
-    for index, spec in enumerate(styles):
-        for row in rows:
-            if (row["spec"], row["steps"], row["target"]) == (spec, longest, "de"):
-                steps, nats = zip(*curve_of(folder, row), strict=True)
-                label = f"{spec} ({row['seed']})"
-                left.plot(steps[2:], nats[2:], color=f"C{index}", lw=1, label=label)
-    left.set(xlabel="steps", ylabel="validation, nats per token", ylim=(None, 3.2))
-    left.legend(fontsize=7)
     clipped = sorted(
         (row for row in rows if row["steps"] < longest and row["clip"] is not None),
         key=lambda row: row["clip"],
     )
-    places = range(len(clipped))
-    first = _TESTS[0]
-    right.bar(places, [row["bleu"][first] for row in clipped], color="C0", width=0.6)
-    right.set_xticks(places, [f"k = {row['clip']}" for row in clipped])
-    right.set(ylabel=f"BLEU, {first}", xlabel="offsets are clipped at k")
-    for axes in (left, right):
+    count = 2 if clipped else 1
+    size = (4.8 * count, 3.6)
+    figure, grid = plt.subplots(
+        1, count, figsize=size, layout="constrained", squeeze=False
+    )
+    left, *others = grid[0]
+    names = list(dict.fromkeys(row["spec"] for row in rows if row["steps"] == longest))
+    for index, spec in enumerate(names):
+        own = (spec, longest, "de")
+        found = [
+            curve_of(folder, row)
+            for row in rows
+            if (row["spec"], row["steps"], row["target"]) == own
+        ]
+        for number, curve in enumerate(found):
+            steps, nats = zip(*curve, strict=True)
+            label = None if number else f"{spec}, seeds: {len(found)}"
+            left.plot(steps[2:], nats[2:], color=f"C{index}", lw=1, label=label)
+    left.set(xlabel="steps", ylabel="validation, nats per token", ylim=(None, 3.2))
+    left.legend(fontsize=8)
+    for right in others:
+        places = range(len(clipped))
+        first = _TESTS[0]
+        scores = [row["bleu"][first] for row in clipped]
+        right.bar(places, scores, color="C0", width=0.6)
+        right.set_xticks(places, [f"k = {row['clip']}" for row in clipped])
+        right.set(ylabel=f"BLEU, {first}", xlabel="offsets are clipped at k")
+    for axes in (left, *others):
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
     figure.savefig(plot)
