@@ -149,9 +149,12 @@ def _spec_of(run: Path) -> "specs.Spec":
     if is_of_tokens and isinstance(spec.data, specs.ChoralesSpec | specs.PlainTextSpec):
         return spec
     if is_of_tokens:
+        why = "has tokens of its own, and takes them in Python: `models.build`"
+        if isinstance(spec.data, specs.TextSpec):
+            why = "was trained on pairs of sentences. `relational translate` uses it"
         raise ValueError(
             f"RUN must be a run that makes music or text; `{run}` has `{spec.name}`, "
-            "which was trained on pairs of sentences. `relational translate` uses it."
+            f"which {why}."
         )
     raise ValueError(
         f"RUN must be a run whose model makes sequences; `{run}` has `{spec.name}`, a "

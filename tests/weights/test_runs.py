@@ -105,6 +105,8 @@ def test_without_data_nothing_can_be_trained(tmp_path):
     relational("import", GOLDEN / "gpt2", "--run", tmp_path / "run")
     with pytest.raises(ValueError, match="data: must be a data set to train on"):
         relational("train", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"`gpt2`.* has tokens of its own"):
+        relational("generate", tmp_path / "run")
     network = specs.load("cora_gcn")
     with pytest.raises(ValueError, match=r"data: must be graphs.* got `none`"):
         dataclasses.replace(network, data=specs.NoDataSpec())
