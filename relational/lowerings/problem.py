@@ -190,7 +190,6 @@ def each_lead(
     batch_axes: int,
     *,
     loops: bool = False,
-    unrolls: bool = False,
 ) -> Any:
     """Maps a function of one graph over the leading axes, with nested `vmap`s.
 
@@ -201,7 +200,6 @@ def each_lead(
       led: a pytree whose leaves all begin with the leading axes, each full or 1.
       batch_axes: how many there are.
       loops: whether to take one graph after another.
-      unrolls: whether to do so in as many copies of the program, where it loops.
     """
     if not batch_axes:
         return function(led)
@@ -210,8 +208,7 @@ def each_lead(
     inner = jax.tree.map(lambda leaf: leaf if leaf.shape[0] != 1 else leaf[0], led)
 
     def rest(inner: Any) -> Any:
-        again = {"loops": loops, "unrolls": unrolls}
-        return each_lead(function, inner, batch_axes - 1, **again)
+        return each_lead(function, inner, batch_axes - 1, loops=loops)
 
     if not sizes:
         return jax.tree.map(lambda leaf: leaf[None], rest(inner))
@@ -226,9 +223,6 @@ def each_lead(
             whole = [next(rows) if moves else leaf for leaf, moves in pairs]
             return rest(jax.tree.unflatten(treedef, whole))
 
-        if unrolls:
-            rows = [one([leaf[at] for leaf in full]) for at in range(max(sizes))]
-            return jax.tree.map(lambda *each: jnp.stack(each), *rows)
         return jax.lax.map(one, full)
     return jax.vmap(rest, in_axes=(axes,))(inner)
 
@@ -239,12 +233,11 @@ def each_graph(
     problem: Problem,
     *,
     loops: bool = False,
-    unrolls: bool = False,
 ) -> Any:
     """Maps a function over the graphs of bound operands: [*lead, ...].
 
     Args:
-      loops, unrolls: as for `each_lead`.
+      loops: as for `each_lead`.
     """
     shared = operands.shared
 
@@ -252,7 +245,7 @@ def each_graph(
         return function(led._replace(shared=shared))
 
     led = operands._replace(shared=None)  # type: ignore[arg-type]  # Has no such axes.
-    found = each_lead(one, led, problem.batch_axes, loops=loops, unrolls=unrolls)
+    found = each_lead(one, led, problem.batch_axes, loops=loops)
     return restore_lead(found, problem.lead)
 
 

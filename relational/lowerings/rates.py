@@ -3,7 +3,8 @@
 Fitted to the cases of `benchmarks/choices/grid.py`, on two cores of a server, float32,
 JAX 0.10.2; `python -m benchmarks.choices --fit` prints the table again from new
 measurements. Those of "shifts", and the "call" of "sparse", are set from a few of the
-cases, and by hand; those of "by_sender" from one mixture of experts. For a pass forward and one backward:
+cases, and by hand, and so are those of "by_sender", from one mixture of experts that is
+no case of the grid. For a pass forward and one backward:
 
 - "call": once; "grouped": a convolution of numbers, once; "step": a step of a loop over
   tiles or graphs;

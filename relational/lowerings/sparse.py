@@ -62,6 +62,8 @@ class Sparse:
             reasons.append("an aggregator does more than weigh messages by scores")
         if not all(_is_product(term) for term in problem.message):
             reasons.append("a message is more than a number times what its sender says")
+        if any(map(_has_no_numbers, (*problem.score, *problem.message))):
+            reasons.append("a term reads an array without features")
         return reasons
 
     def cost(self, problem: Problem) -> tuple[float, float]:
@@ -109,6 +111,10 @@ class Sparse:
 def _is_weighting(aggregator: Aggregator) -> bool:
     shifts = aggregator.shift_of in (None, "score")
     return isinstance(aggregator, Weighting) and shifts
+
+
+def _has_no_numbers(term: Term) -> bool:
+    return any(0 in getattr(variable.aval, "shape", ()) for variable in term.inputs)
 
 
 def _is_product(term: Term) -> bool:

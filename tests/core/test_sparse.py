@@ -204,6 +204,41 @@ def test_a_batch_on_one_graph_is_one_product_of_more_columns():
     np.testing.assert_allclose(jax.vmap(heard)(x), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("lead", [1, 3, 17])
+@pytest.mark.parametrize("width", [1, 7, 8, 9])
+def test_one_node_hears_itself_whatever_the_heads_and_features(lead, width):
+    loop = rl.Edges(np.zeros(1, int), np.zeros(1, int), 1, 1)
+    x = some(np.random.default_rng(0), lead, 1, width)
+    found = rl.propagate(
+        loop,
+        batch_axes=1,
+        receivers=x,
+        senders=x,
+        score=lambda receiver, sender: rl.dot(receiver, sender),
+        message=lambda sender: sender,
+        aggregator=rl.Softmax(),
+        lowering=L.Sparse(),
+    )
+    np.testing.assert_allclose(found, x, atol=1e-6)
+
+
+def test_arrays_without_features_are_left_to_others():
+    loop = rl.Edges(np.zeros(1, int), np.zeros(1, int), 1, 1)
+
+    def heard(lowering):
+        return rl.propagate(
+            loop,
+            senders=jnp.ones((1, 0)),
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+            lowering=lowering,
+        )
+
+    assert heard(None).shape == (1, 0)
+    with pytest.raises(ValueError, match="a term reads an array without features"):
+        heard(L.Sparse())
+
+
 def test_bfloat16_is_summed_in_float32():
     x = jnp.ones((300, 1), jnp.bfloat16)
     star = rl.Edges(np.arange(300), np.zeros(300, int), 1, 300)
