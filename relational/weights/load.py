@@ -77,7 +77,10 @@ with `config.json` and safetensors; `no_such_folder` has no `config.json`.
     architecture = _ARCHITECTURES[kind]
     tensors = open_tensors(Path(folder), architecture.prefix)
     try:
-        spec, params = architecture.spec_and_params(config, tensors)
+        # Under `jit` too, what files hold are constants.
+        with jax.ensure_compile_time_eval():
+            spec, params = architecture.spec_and_params(config, tensors)
+            params = jax.tree.map(jnp.asarray, params)
     except ValidationError as error:
         told = "; ".join(_told(detail) for detail in error.errors(include_url=False))
         raise ValueError(
@@ -87,7 +90,7 @@ with `config.json` and safetensors; `no_such_folder` has no `config.json`.
     return Imported(
         kind=kind,
         spec=spec,
-        params=jax.tree.map(jnp.asarray, params),
+        params=params,
         ignored=ignored,
         subwords=vocabulary_beside(Path(folder), spec),
     )

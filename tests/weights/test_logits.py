@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from relational import specs
+from relational import specs, weights
 from tests.weights.hugging_face import (
     GOLDEN,
     NAMES,
@@ -43,6 +43,22 @@ def test_parameters_are_those_that_the_spec_asks_for(name):
     given = jax.eval_shape(lambda: imported(name).params)
     assert jax.tree.structure(asked) == jax.tree.structure(given)
     assert jax.tree.leaves(asked) == jax.tree.leaves(given)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_that_are_loaded_while_tracing_are_constants(name):
+    kept = []
+
+    @jax.jit
+    def traced():
+        kept.append(weights.load(GOLDEN / name).params)
+        return jax.tree.leaves(kept[0])[0].sum()
+
+    traced()
+    want = imported(name).params
+    assert jax.tree.structure(kept[0]) == jax.tree.structure(want)
+    for found, wanted in zip(*map(jax.tree.leaves, (kept[0], want)), strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "t5", "marian"])
