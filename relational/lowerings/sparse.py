@@ -199,8 +199,16 @@ class _Call:
         at_edges = None if shift is None else shift[self.matrix.receivers]
         weight = aggregator.weight(score, at_edges).astype(self.problem.accumulator)
         weight = self._on_edges(weight)
-        sums = {"total": self._added(weight), "message": self._heard(weight)}
-        return aggregator.finish(sums, shift)
+        total = self._added(weight)
+        if not aggregator.hears_score:
+            sums = {"total": total, "message": self._heard(weight)}
+            return aggregator.finish(sums, shift)
+        # Linear in the message: what is done to it last is done to numbers of edges
+        # first, which are fewer than features, and so are their cotangents.
+        share = aggregator.finish(
+            {"total": total, "message": jnp.ones_like(total)}, shift
+        )
+        return self._heard(weight * share[self.matrix.receivers])
 
     def _on_edges(self, numbers: Any) -> Any:
         """Returns numbers [E, *lead], of one number or of numbers [1, *lead]."""

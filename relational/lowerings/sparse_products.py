@@ -103,9 +103,10 @@ def spread(matrix: Matrix, weights: jax.Array, values: jax.Array) -> jax.Array:
     Returns:
       [R, G, D].
     """
+    weights, values = weights.T, jnp.moveaxis(values, 1, 0)
     heard = [
-        _product.bind(weights[:, at], matrix.senders, matrix.starts, values[:, at])
-        for at in range(weights.shape[1])
+        _product.bind(weights[at], matrix.senders, matrix.starts, values[at])
+        for at in range(len(weights))
     ]
     return jnp.stack(heard, axis=1)
 
@@ -115,7 +116,7 @@ def compare(matrix: Matrix, at_receivers: jax.Array, at_senders: jax.Array) -> A
     """Returns the dot of both ends of every edge.
 
     Numbers are gathered, not rows: XLA fuses all gathers of a sum into one loop over
-    the edges, on all cores, and a column of nodes fits a cache.
+    graphs and edges, on all cores, and a column of nodes fits a cache.
 
     Args:
       matrix: where there are edges.
@@ -125,28 +126,19 @@ def compare(matrix: Matrix, at_receivers: jax.Array, at_senders: jax.Array) -> A
     Returns:
       [E, G], by receiver.
     """
-    heard, said = (_columns(end) for end in (at_receivers, at_senders))
-    _, graphs, width = at_receivers.shape
-    dots = []
-    for first in range(0, graphs * width, width):
-        total: Any = 0
-        for at in range(first, first + width, _TOGETHER):
-            part: Any = 0
-            for column in range(at, min(at + _TOGETHER, first + width)):
-                there = _at(heard[column], matrix.receivers)
-                part = part + there * _at(said[column], matrix.senders)
-            total = total + part
-        dots.append(_stored(total, at_receivers))
-    return jnp.stack(dots, axis=1)
+    heard, said = (jnp.moveaxis(end, 0, 2) for end in (at_receivers, at_senders))
+    total: Any = 0
+    for first in range(0, heard.shape[1], _TOGETHER):
+        part: Any = 0
+        for column in range(first, min(first + _TOGETHER, heard.shape[1])):
+            there = _each_at(heard[:, column], matrix.receivers)
+            part = part + there * _each_at(said[:, column], matrix.senders)
+        total = total + part
+    return _stored(total, at_receivers, at_senders).T
 
 
-def _columns(nodes: Any) -> Any:
-    """Returns [N, G, D] as [G D, N]."""
-    return nodes.reshape(len(nodes), -1).T
-
-
-def _stored(sums: Any, given: Any) -> Any:
-    """Returns the sums, [E], which XLA then computes once and keeps.
+def _stored(sums: Any, *given: Any) -> Any:
+    """Returns the sums of edges, which XLA then computes once and keeps.
 
     Without it XLA copies the last additions into each loop that reads them. Gathers it
     does not copy, and so none of them is fused: each stores an array of its own, and
@@ -155,14 +147,20 @@ def _stored(sums: Any, given: Any) -> Any:
 
     Args:
       sums: what is to be stored.
-      given: an array that is not computed from the sums.
+      *given: arrays that are not computed from the sums, such as those that the sums
+        are computed from; the loop is gone where all are constants, but not before.
     """
-    turns = jnp.any(given[:1] * 0 > 0).astype(jnp.int32)
+    turns = sum(jnp.any(each[:1] * 0 > 0).astype(jnp.int32) for each in given)
     return jax.lax.fori_loop(0, turns, lambda _, held: held + held, sums)
 
 
-def _at(column: Any, nodes: Any) -> Any:
-    return column.at[nodes].get(mode="promise_in_bounds")
+def _at(numbers: Any, places: Any) -> Any:
+    return numbers.at[places].get(mode="promise_in_bounds")
+
+
+def _each_at(numbers: Any, places: Any) -> Any:
+    """Returns the numbers at given places of each graph: of [G, N], [G, P]."""
+    return numbers.at[:, places].get(mode="promise_in_bounds")
 
 
 def _spread_forward(matrix: Matrix, weights: Any, values: Any) -> Any:
