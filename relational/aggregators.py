@@ -162,7 +162,8 @@ class _Extreme(Aggregator):
     def lift(self, score: Any, message: Any, shift: Any) -> Sums:
         del score
         # A backward pass computes messages again, in programs that round otherwise.
-        near = _SAME * jnp.finfo(message.dtype).eps * jnp.abs(shift)
+        size = jnp.where(jnp.isinf(shift), 0, jnp.abs(shift))
+        near = _SAME * jnp.finfo(message.dtype).eps * size
         chosen = (message == shift) | (jnp.abs(message - shift) <= near)
         chosen |= jnp.isnan(message)
         return {

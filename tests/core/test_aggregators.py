@@ -161,3 +161,28 @@ def test_a_graph_without_edges_says_nothing(lowering):
     slope = jax.grad(lambda values: sum(part.sum() for part in heard(values)))
     np.testing.assert_array_equal(slope(jnp.asarray(VALUES)), np.zeros((4, 2)))
     assert rl.Edges([], [], 4).degrees().tolist() == [0, 0, 0, 0]
+
+
+ODD = [0.0, -0.0, 1.5, -1.5, np.inf, -np.inf, np.nan, -np.nan, 6e4, -6e4]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int32"])
+@pytest.mark.parametrize("which", [rl.Max(), rl.Min()])
+def test_extremes_of_listed_edges_are_those_of_numpy(which, dtype):
+    rng = np.random.default_rng(0)
+    receivers, senders = rng.integers(0, 60, 240), np.arange(240)
+    kinds = range(-3, 3) if dtype == "int32" else ODD
+    message = jnp.asarray(rng.choice(list(kinds), 240), dtype)
+    heard = rl.propagate(
+        rl.Edges(senders, receivers, 60, 240),
+        senders=message,
+        message=lambda sender: sender,
+        aggregator=which,
+        lowering=rl.lowerings.Edges(),
+    )
+    said = np.asarray(message, "float64")
+    best = np.max if which == rl.Max() else np.min
+    for receiver in range(60):
+        own = said[receivers == receiver]
+        want = best(own) if own.size else 0.0
+        np.testing.assert_allclose(float(heard[receiver]), want)
