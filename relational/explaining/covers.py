@@ -27,7 +27,7 @@ class Cover:
     """What a lowering computes of one graph.
 
     Attributes:
-      edges: [R, S], who hears whom.
+      edges: [R, S], who hears whom; where traced arrays decide, who may hear whom.
       computed: [R, S], which pairs terms are evaluated on.
       is_free: [R, S], which of them need no mask.
       outlines: (first receiver, first sender, receivers, senders) of each block.
@@ -45,7 +45,7 @@ def cover(plan: Plan) -> Cover:
     """Returns what the lowering of a plan computes.
 
     Raises:
-      ValueError: if a side has no node or more than 4096, or edges are traced.
+      ValueError: if a side has no node or more than 4096, or listed edges are traced.
 
     >>> import jax, relational as rl
     >>> nodes = jax.ShapeDtypeStruct((64, 4), "float32")
@@ -99,13 +99,16 @@ def _edges(problem: Problem) -> Any:
             f"a picture of a plan must have nodes on both sides; got {sizes[0]} "
             f"receivers and {sizes[1]} senders."
         )
-    if not is_known(problem.topology):
+    topology = problem.topology
+    if not is_known(topology):
+        topology = topology.skeleton()
+    if not is_known(topology):
         raise ValueError(
             f"a picture of a plan needs its edges; the arrays of {problem.topology} are "
             "traced. Close over them instead of passing them as arguments."
         )
     if problem.known_edges is None:
-        mask = problem.topology.mask(*sizes)
+        mask = topology.mask(*sizes)
         return mask.reshape(-1, *sizes)[0].copy()
     senders, receivers, kept = problem.known_edges
     keep = np.ones(senders.shape, bool) if kept is None else kept

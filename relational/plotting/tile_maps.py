@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from relational.explaining.covers import Cover, cover
+from relational.explaining.pictures import is_known
 from relational.lowerings.problem import Problem
 from relational.lowerings.window import Cut, Window, neighbourhood
 from relational.plans import Plan
@@ -100,7 +101,8 @@ def _draw_map(axes: "Axes", plan: Plan, cover: Cover) -> None:
         if share
     ]
     ratio = cover.computed.sum() / max(1, cover.edges.sum())
-    said = f"{plan.lowering.name}: {cover.words}, {ratio:.2f} pairs computed an edge"
+    an_edge = "an edge" if is_known(plan.problem.topology) else "a possible edge"
+    said = f"{plan.lowering.name}: {cover.words}, {ratio:.2f} pairs computed {an_edge}"
     _dress(
         axes, f"{_name(plan.problem.topology)}\n{said}", ("receiver", "sender"), shape
     )

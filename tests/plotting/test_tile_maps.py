@@ -123,15 +123,30 @@ def test_what_cannot_be_drawn_is_refused():
         plotting.tile_maps(plan_of(rl.Causal(), 0))
 
 
-def test_traced_edges_cannot_be_drawn():
+def test_where_arrays_are_traced_the_edges_that_may_be_are_drawn():
     def call(ids, x):
         return rl.propagate(
-            rl.SameSegment(ids),
+            rl.Causal() & rl.SameSegment(ids),
             senders=x,
             message=lambda sender: sender,
             aggregator=rl.Sum(),
         )
 
     plan = rl.explain(call, jnp.zeros(4, int), jnp.ones((4, 2))).plans[0]
+    figure = plotting.tile_maps(plan)
+    np.testing.assert_array_equal(colours(figure)[MASKED], np.tri(4, dtype=bool))
+    assert "1.60 pairs computed a possible edge" in figure.axes[0].get_title(loc="left")
+
+
+def test_lists_of_edges_that_are_traced_cannot_be_drawn():
+    def call(ends, x):
+        return rl.propagate(
+            rl.Edges(*ends, 4),
+            senders=x,
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+        )
+
+    plan = rl.explain(call, jnp.zeros((2, 3), int), jnp.ones((4, 2))).plans[0]
     with pytest.raises(ValueError, match="a picture of a plan needs its edges"):
         plotting.tile_maps(plan)
