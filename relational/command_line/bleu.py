@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relational.command_line import translating
+from relational.command_line.compiling import KeepOption, keep_programs
 from relational.command_line.train import DataOption
 from relational.command_line.translating import (
     AlphaOption,
@@ -56,10 +57,12 @@ def bleu(
     checkpoint: CheckpointOption = "best",
     average: AverageOption = 1,
     data_source: DataOption = None,
+    keeps: KeepOption = True,
 ) -> None:
     """Translate splits of the data, and print BLEU and chrF with their signatures."""
     from rich.console import Console
 
+    keep_programs(keeps)
     how = How(beam=beam, alpha=alpha, extra=extra, batch=batch)
     loaded = translating.load(run, checkpoint, average)
     kept, console = folder or run / "translations", Console()

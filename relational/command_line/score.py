@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from relational.command_line import translating
+from relational.command_line.compiling import KeepOption, keep_programs
 from relational.command_line.translating import (
     AverageOption,
     CheckpointOption,
@@ -33,6 +34,7 @@ def score(
     ] = None,
     checkpoint: CheckpointOption = "best",
     average: AverageOption = 1,
+    keeps: KeepOption = True,
 ) -> None:
     """Print the log-probability of given translations, and their numbers of tokens."""
     import numpy as np
@@ -41,6 +43,7 @@ def score(
     from relational.datasets import length_buckets, token_batches
     from relational.datasets.token_batches import TokenPairs
 
+    keep_programs(keeps)
     text = datasets.read_pairs([source, target])
     loaded = translating.load(run, checkpoint, average)
     pairs = TokenPairs(
