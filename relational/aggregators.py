@@ -137,10 +137,10 @@ class Softmax(Weighting):
     hears_score = True
 
     def weight(self, score: Any, shift: Any) -> Any:
-        return jnp.exp(score - shift)
+        return _grown(score, shift)
 
     def reshift(self, sums: Sums, old: Any, new: Any) -> Sums:
-        scale = jnp.exp(old - new)
+        scale = _rescaled(old, new)
         return {
             "total": sums["total"] * scale,
             "message": sums["message"] * _spread(scale, sums["message"]),
@@ -240,15 +240,16 @@ class LogSumExp(Aggregator):
 
     def lift(self, score: Any, message: Any, shift: Any) -> Sums:
         del score
-        return {"sum": jnp.exp(message - shift)}
+        return {"sum": _grown(message, shift)}
 
     def reshift(self, sums: Sums, old: Any, new: Any) -> Sums:
-        return {"sum": sums["sum"] * jnp.exp(old - new)}
+        return {"sum": sums["sum"] * _rescaled(old, new)}
 
     def finish(self, sums: Sums, shift: Any) -> Any:
         heard = sums["sum"] != 0
-        value = jnp.log(jnp.where(heard, sums["sum"], 1)) + shift
-        return jnp.where(heard, value, jnp.asarray(self.unreached, value.dtype))
+        value = jnp.log(jnp.where(heard, sums["sum"], 1)) + _finite(shift)
+        silent = jnp.where(shift == -jnp.inf, shift, self.unreached)
+        return jnp.where(heard, value, silent.astype(value.dtype))
 
 
 @_pytrees.register(data=())
@@ -339,6 +340,21 @@ def is_key(key: Any) -> bool:
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return bool(key.shape == ())
     return dtype == jnp.uint32 and key.ndim == 1
+
+
+def _grown(value: Any, shift: Any) -> Any:
+    """Returns exp(value - shift); of minus infinity zero, also where all are that."""
+    return jnp.exp(value - _finite(shift))
+
+
+def _rescaled(old: Any, new: Any) -> Any:
+    """Returns what takes sums of exp(value - old) to sums of exp(value - new)."""
+    return jnp.exp(jnp.where(old == new, 0, old - new))
+
+
+def _finite(shift: Any) -> Any:
+    """Returns a shift, or none where it is infinite and could not be taken off."""
+    return jnp.where(jnp.isinf(shift), 0, shift)
 
 
 def _spread(weight: Any, message: Any) -> Any:

@@ -20,7 +20,7 @@ from relational.aggregators import Weighting, keep_scale
 from relational.lowerings.kernel_terms import Place, place
 from relational.lowerings.problem import Problem, Shared, Side
 from relational.lowerings.products import matched, product
-from relational.lowerings.tile import MASKED, Part
+from relational.lowerings.tile import MASKED, Part, shift_of_scores
 from relational.terms import Term
 from relational.topologies.base import End
 
@@ -112,8 +112,7 @@ class KernelTile:
         for aggregator in self._aggregators():
             shift = None
             if aggregator.hears_score:
-                shift = score.max(axis=1)
-                shift = jnp.where(shift > MASKED / 2, shift, 0)
+                shift = shift_of_scores(score.max(axis=1), self._heard(mask))
             weight = self._weight(aggregator, score, shift, mask)
             spoken = weight if keep is None else weight * keep
             message: Any = 0

@@ -272,7 +272,7 @@ def _shifts(grid: _Grid, steps: Steps) -> list[Any]:
         return (heard + mask.astype(heard.dtype), running), None
 
     dtype, receivers = problem.accumulator, problem.num_receivers
-    neutral = {"max": _MASKED, "min": -_MASKED, "mean": 0.0}
+    neutral = {"max": -jnp.inf, "min": jnp.inf, "mean": 0.0}
     shapes = {"score": (), "message": problem.message_shape}
     start = [
         jnp.full(

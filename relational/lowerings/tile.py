@@ -68,6 +68,18 @@ class Part(NamedTuple):
         return Part(shift, sums, heard)
 
 
+def shift_of_scores(largest: Any, heard: Any) -> Any:
+    """Returns the shift of receivers, 0 where nobody is heard.
+
+    Args:
+      largest: [R], of scores that are `MASKED` where there is no edge.
+      heard: [R], whether there is one.
+    """
+    # Scores as low as that are minus infinity, or as good.
+    low = jnp.where(heard, -jnp.inf, 0)
+    return jnp.where(largest > MASKED / 2, largest, low.astype(largest.dtype))
+
+
 def _heard(mask: Any, shape: tuple[int, int]) -> Any:
     return jnp.full(shape[0], shape[1] > 0) if mask is None else mask.any(axis=1)
 
@@ -139,8 +151,8 @@ class Tile:
             if mask is not None:
                 score = jnp.where(mask, score, jnp.asarray(MASKED, score.dtype))
             if shift is None:
-                shift = jax.lax.stop_gradient(score).max(axis=1, initial=MASKED)
-                shift = jnp.where(shift > MASKED / 2, shift, 0)
+                largest = jax.lax.stop_gradient(score).max(axis=1, initial=MASKED)
+                shift = shift_of_scores(largest, _heard(mask, self.shape))
             weight = aggregator.weight(score, shift[:, None])
         else:
             weight = jnp.broadcast_to(aggregator.weight(None, None), self.shape)
@@ -417,8 +429,8 @@ def _shift(aggregator: Aggregator, message: Any, mask: Any) -> Any:
         total = jnp.where(mask, message, 0).sum(axis=1)
         return total / jnp.maximum(heard, 1).astype(total.dtype)
     extreme: dict[str | None, tuple[Callable[..., Any], float]] = {
-        "max": (jnp.max, MASKED),
-        "min": (jnp.min, -MASKED),
+        "max": (jnp.max, -jnp.inf),
+        "min": (jnp.min, jnp.inf),
     }
     reduce, neutral = extreme[aggregator.shift_by]
     shift = reduce(jnp.where(mask, message, neutral), axis=1, initial=neutral)

@@ -186,3 +186,62 @@ def test_extremes_of_listed_edges_are_those_of_numpy(which, dtype):
         own = said[receivers == receiver]
         want = best(own) if own.size else 0.0
         np.testing.assert_allclose(float(heard[receiver]), want)
+
+
+INF = np.inf
+LISTED = {"edges", "slots", "sparse"}
+
+
+@pytest.mark.parametrize(
+    "lowering",
+    [
+        rl.lowerings.Dense(),
+        rl.lowerings.Tiles(senders=16),
+        rl.lowerings.Edges(),
+        rl.lowerings.Slots(),
+        rl.lowerings.Kernel(interpret=True),
+        rl.lowerings.Sparse(),
+    ],
+    ids=lambda lowering: lowering.name,
+)
+@pytest.mark.parametrize(
+    ("aggregator", "said", "wanted"),
+    [
+        (rl.Max(), [-INF, -INF], -INF),
+        (rl.Min(), [INF, INF], INF),
+        (rl.Max(), [-INF, INF, 1.0], INF),
+        (rl.Max(), [-2e30, -2e30], -2e30),
+        (rl.LogSumExp(), [-INF, -INF], -INF),
+        (rl.LogSumExp(), [-INF, 0.0], 0.0),
+        (rl.LogSumExp(), [0.0, INF], INF),
+        (rl.Softmax(), [-INF, -INF], 0.0),
+        (rl.Softmax(), [-INF, 2.0], 1.0),
+        (rl.Softmax(), [-INF] * 16 + [-200.0] * 16, 23.5),
+    ],
+)
+def test_infinities_are_heard_alike_by_all_lowerings(
+    lowering, aggregator, said, wanted
+):
+    weighs = aggregator == rl.Softmax()
+    if lowering.name in ("kernel", "sparse") and not weighs:
+        pytest.skip("It weighs, and does nothing else.")
+    count, said = len(said), jnp.asarray(said, jnp.float32)
+    everyone = rl.Complete()
+    if lowering.name in LISTED:
+        everyone = rl.Edges(np.arange(count), np.zeros(count, int), 1, count)
+
+    def heard(value):
+        return rl.propagate(
+            everyone,
+            num_receivers=1,
+            senders={"said": said, "value": value},
+            score=(lambda sender: sender.said) if weighs else None,
+            message=lambda sender: sender.value,
+            aggregator=aggregator,
+            lowering=lowering,
+        )[0]
+
+    value = jnp.arange(count, dtype=jnp.float32) if weighs else said
+    np.testing.assert_allclose(heard(value), wanted, rtol=1e-6)
+    if weighs:
+        assert np.isfinite(jax.grad(heard)(value)).all()
