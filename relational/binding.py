@@ -122,6 +122,7 @@ def bind(
         count = num_receivers * num_senders
     _check_edge_leaves(edges, sizes["edges"], count)
     _check_edge_labels(edge_labels, count)
+    _check_one_reading(kinds, lead, (num_receivers, num_senders), count)
     problem = Problem(
         topology=topology,
         relations=kinds,
@@ -268,11 +269,16 @@ def _bind_edges(
         labels={},
     )
     is_simple = _is_simple(listed.senders, listed.receivers, num_senders)
-    return side, is_simple, _known(listed)
+    return side, is_simple, _known(listed, num_receivers, num_senders)
 
 
-def _known(listed: Listed) -> tuple[Any, Any, Any] | None:
-    """Returns the edges in NumPy where all graphs share them and none is traced."""
+def _known(
+    listed: Listed, num_receivers: int, num_senders: int
+) -> tuple[Any, Any, Any] | None:
+    """Returns the edges in NumPy where all graphs share them and none is traced.
+
+    Those that lead out of the graph do not count, here as where they are traced.
+    """
     arrays = (listed.senders, listed.receivers, listed.valid)
     if any(isinstance(array, jax.core.Tracer) for array in arrays):
         return None
@@ -280,9 +286,14 @@ def _known(listed: Listed) -> tuple[Any, Any, Any] | None:
         return None
     if listed.valid is not None and np.size(listed.valid) != np.shape(listed.valid)[-1]:
         return None
-    senders, receivers, valid = (
+    flat: list[Any] = [
         None if array is None else np.asarray(array).reshape(-1) for array in arrays
-    )
+    ]
+    senders, receivers, valid = flat
+    inside = (senders >= 0) & (senders < num_senders)
+    inside &= (receivers >= 0) & (receivers < num_receivers)
+    if not inside.all():
+        valid = inside if valid is None else valid & inside
     return senders, receivers, valid
 
 
@@ -409,6 +420,24 @@ def _given_labels(
                 f"label an edge; got {shape}."
             )
     return pair, edge
+
+
+def _check_one_reading(
+    kinds: Mapping[str, Relation],
+    lead: tuple[int, ...],
+    sizes: tuple[int, int],
+    count: int,
+) -> None:
+    """Raises if labels [R, S] could be those of the edges of a batch of R, [B, E]."""
+    for name, relation in kinds.items():
+        if isinstance(relation, Labels) and sizes == (*lead, count) and sizes[0] > 1:
+            shape = jnp.shape(relation.labels)
+            if shape == sizes:
+                raise ValueError(
+                    f"`relations['{name}'].labels` of shape {shape} could be a label a "
+                    "pair, [R, S], or a label an edge, [B, E]: give those of pairs as "
+                    f"[1, {shape[0]}, {shape[1]}], and edges with a leading axis more."
+                )
 
 
 def _attributes(

@@ -62,8 +62,9 @@ class Edges:
         listed = with_edges(problem, operands)
 
         def one(inner: Operands) -> list[Any]:
-            message = evaluate(problem, inner, "message")
-            return aggregated(problem, inner, message)
+            asked = _of_edges_that_count(problem, inner)
+            message = evaluate(problem, asked, "message")
+            return aggregated(problem, inner, message, asked)
 
         return each_graph(one, with_positions(problem, listed), problem)
 
@@ -151,11 +152,35 @@ def valid_edges(problem: Problem, operands: Operands) -> Any:
     )
 
 
-def aggregated(problem: Problem, operands: Operands, message: Any) -> list[Any]:
+def _of_edges_that_count(problem: Problem, operands: Operands) -> Operands:
+    """Returns what terms are asked about; if they are partial, no edge that is none.
+
+    In the place of each of those stands the first edge that counts.
+    """
+    if not problem.partial_terms:
+        return operands
+    edge, valid = operands.edge, valid_edges(problem, operands)
+    if not valid.size:
+        return operands
+    place = jnp.where(valid, jnp.arange(valid.size), jnp.argmax(valid))
+    return operands._replace(
+        edge=edge._replace(
+            senders=edge.senders[place],
+            receivers=edge.receivers[place],
+            leaves=[taken(leaf, place) for leaf in edge.leaves],
+            labels={name: label[place] for name, label in edge.labels.items()},
+        )
+    )
+
+
+def aggregated(
+    problem: Problem, operands: Operands, message: Any, asked: Operands | None = None
+) -> list[Any]:
     """Returns what the receivers of one graph hear: a result [R, ...] an aggregator.
 
     Args:
       message: [E, F], the summed messages.
+      asked: what score terms are asked about, if it is something else.
     """
     edge = operands.edge
     valid = valid_edges(problem, operands)
@@ -163,7 +188,7 @@ def aggregated(problem: Problem, operands: Operands, message: Any) -> list[Any]:
     segment = jnp.where(valid, edge.receivers, problem.num_receivers)
     score = None
     if problem.score:
-        score = evaluate(problem, operands, "score")
+        score = evaluate(problem, asked or operands, "score")
     scale = None
     if problem.dropout_rate:
         receiver, sender = ends(operands)

@@ -80,14 +80,15 @@ def _after(eqn: core.JaxprEqn, states: list[int | None]) -> int | None:
     if all(at == _NUMBER for at in kinds):
         is_scalar = not any(_shape(atom) for atom in (*eqn.invars, *eqn.outvars))
         return _NUMBER if is_scalar or name in (*_SPREADS, "neg") else None
+    made: Any = eqn.outvars[0].aval
+    is_real = jnp.issubdtype(made.dtype, jnp.floating)  # Integers round.
     if len(kinds) == 1:
         if name == "reduce_sum" and kinds == [_PAIRS]:
             return None if _shape(eqn.outvars[0]) else _DOT
-        made: Any = eqn.outvars[0].aval
-        is_real = jnp.issubdtype(made.dtype, jnp.floating)
-        return kinds[0] if name in _SAME and is_real else None  # Integers round.
+        return kinds[0] if name in _SAME and is_real else None
     if len(kinds) == 2 and kinds[0] == _NUMBER:
-        is_scaled = name == "mul" or (name == "div" and states[1] == _NUMBER)
+        is_divided = name == "div" and states[1] == _NUMBER and is_real
+        is_scaled = name == "mul" or is_divided
         kept = _shape(eqn.outvars[0]) == _shape(eqn.invars[states.index(kinds[1])])
         return kinds[1] if is_scaled and kept else None
     if kinds == [_RECEIVER, _SENDER]:

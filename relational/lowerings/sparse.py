@@ -62,6 +62,8 @@ class Sparse:
             reasons.append("an aggregator does more than weigh messages by scores")
         if not all(_is_product(term) for term in problem.message):
             reasons.append("a message is more than a number times what its sender says")
+        if problem.partial_terms and any(map(_asks_all_senders, problem.message)):
+            reasons.append("terms are partial, and it asks senders that nobody hears")
         if any(map(_has_no_numbers, (*problem.score, *problem.message))):
             reasons.append("a term reads an array without features")
         return reasons
@@ -115,6 +117,11 @@ def _is_weighting(aggregator: Aggregator) -> bool:
 
 def _has_no_numbers(term: Term) -> bool:
     return any(0 in getattr(variable.aval, "shape", ()) for variable in term.inputs)
+
+
+def _asks_all_senders(term: Term) -> bool:
+    """Says whether a message is computed of senders, whether they are heard or not."""
+    return term.depends <= {"sender"} and term.kind not in ("leaf", "constant")
 
 
 def _is_product(term: Term) -> bool:

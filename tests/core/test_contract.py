@@ -302,6 +302,26 @@ def test_partial_terms_are_never_evaluated_off_the_edges():
     assert jnp.isfinite(jax.grad(total)(x)).all()
 
 
+def test_partial_terms_are_never_evaluated_where_a_listed_edge_does_not_count():
+    valid = jnp.array([[True, False], [True, True]])
+    chosen = jnp.array([[0, 1], [1, 0]])
+
+    @jax.jit
+    def total(factor):
+        return rl.propagate(
+            rl.Neighbours(senders=chosen, num_senders=2, valid=valid),
+            senders=jnp.array([1.0, 2.0]),
+            edges=factor * jnp.array([1.0, 0.0, 4.0, 9.0]),
+            message=lambda sender, edge: sender * jnp.sqrt(edge),
+            aggregator=rl.Sum(),
+            partial_terms=True,
+            lowering=L.Edges(),
+        ).sum()
+
+    # (1 + 2 x 2 + 3) sqrt(factor), of which the derivative at 1 is half.
+    assert float(jax.grad(total)(1.0)) == 4.0
+
+
 def test_per_edge_keeps_the_order_of_the_edges():
     graph = rl.Edges([2, 0, 1], [0, 1, 1], num_receivers=3)
     found = rl.per_edge(

@@ -293,3 +293,55 @@ def test_what_is_no_product_is_refused(aggregator, message, words):
             aggregator=aggregator,
             lowering=L.Sparse(),
         )
+
+
+def test_senders_that_nobody_hears_are_not_asked_where_terms_are_partial():
+    rng = np.random.default_rng(0)
+    edges = rl.Edges(rng.integers(1, 2000, 20_000), rng.integers(0, 2000, 20_000), 2000)
+    x = jnp.ones((2000, 32)).at[0].set(0.0)  # The root has no derivative there.
+
+    def heard(x, **options):
+        return rl.propagate(
+            edges,
+            senders=x,
+            message=lambda sender: jnp.sqrt(sender),
+            aggregator=rl.Sum(),
+            partial_terms=True,
+            **options,
+        ).sum()
+
+    assert np.isfinite(jax.grad(heard)(x)).all()
+    with pytest.raises(ValueError, match="it asks senders that nobody hears"):
+        heard(x, lowering=rl.lowerings.Sparse())
+
+
+def test_chosen_senders_that_are_none_do_not_count():
+    near = rl.Neighbours(senders=np.array([[0, -1], [7, 1]]), num_senders=3)
+    x = jnp.array([1.0, 2.0, 4.0])[:, None]
+
+    def heard(x, lowering):
+        found = rl.propagate(
+            near,
+            senders=x,
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+            lowering=lowering,
+        )
+        return found.sum(), found
+
+    for lowering in (rl.lowerings.Sparse(), rl.lowerings.Edges(), rl.lowerings.Slots()):
+        gradient, found = jax.grad(heard, has_aux=True)(x, lowering)
+        assert found.tolist() == [[1.0], [2.0]]
+        assert gradient.tolist() == [[1.0], [1.0], [0.0]]
+
+
+def test_a_quotient_of_integers_is_no_multiple():
+    edges = rl.Edges([1, 2, 0, 2], [0, 0, 1, 2], num_receivers=3)
+    heard = rl.propagate(
+        edges,
+        senders=jnp.array([7, 8, 9]),
+        edges=jnp.array([2, 3, 2, 4]),
+        message=lambda sender, edge: jax.lax.div(sender, edge),
+        aggregator=rl.Sum(),
+    )
+    assert heard.tolist() == [7.0, 3.0, 2.0]
