@@ -255,17 +255,17 @@ def _check_result(result: Any, role: str) -> None:
             f"a {role} term must return one array; got {type(result).__name__}. Use "
             "one call of `propagate` an array, or concatenate them."
         )
+    if jnp.issubdtype(jnp.result_type(result), jnp.complexfloating):
+        raise ValueError(
+            f"a {role} term must return real numbers; got {jnp.result_type(result)}. "
+            "Take its real part, or put real and imaginary part beside each other."
+        )
     if role != "score":
         return
     if jnp.shape(result) != ():
         raise ValueError(
             f"a score term must return one number an edge; got shape {result.shape}. "
             "Heads belong into the leading axes: `batch_axes` counts them."
-        )
-    if jnp.issubdtype(jnp.result_type(result), jnp.complexfloating):
-        raise ValueError(
-            "a score term must return a real number; got "
-            f"{jnp.result_type(result)}. Take its real part, or its absolute value."
         )
 
 

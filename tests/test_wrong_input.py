@@ -340,7 +340,11 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: softmax(lambda sender: jax.lax.complex(sender[0], sender[1])),
-        "a score term must return a real number; got complex64. Take its real part",
+        "a score term must return real numbers; got complex64. Take its real part",
+    ),
+    (
+        lambda: propagate(message=lambda sender: jax.lax.complex(sender, sender)),
+        "a message term must return real numbers; got complex64. Take its real part",
     ),
     (lambda: softmax(None), "`score` must be given: Softmax weighs messages by it."),
     # Calls of `propagate` and its kin.
@@ -758,7 +762,7 @@ _FILES = {
 TYPED = [
     ("spec show @nothing.yaml", "nothing.yaml: there is no such file."),
     ("spec show demoo", "is neither a file nor a shipped spec. Did you mean `demo`?"),
-    ("spec check @", "cannot be read: Is a directory."),
+    ("spec check @", "is a folder, and a spec is a file."),
     ("spec check @empty.yaml", "is empty; a spec says name, model, data, ..."),
     ("spec check @binary.yaml", "is not UTF-8 (byte 129). Save it as UTF-8."),
     (
@@ -798,7 +802,7 @@ TYPED = [
         "explain demo --length long",
         "Invalid value for '--length'",
     ),
-    ("train @", "cannot be read: Is a directory."),
+    ("train @", "is a folder, and a spec is a file."),
     ("train @cut.mid", "cut.mid: is no YAML"),
     (
         "train demo --set training.steps=0",
