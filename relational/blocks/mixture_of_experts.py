@@ -8,6 +8,7 @@ Shapes: *lead leading axes, N tokens of all of them, D their width, E experts, K
 F width of an expert.
 """
 
+import fractions
 import math
 from typing import Any, Literal
 
@@ -173,7 +174,7 @@ class MixtureOfExperts(hk.Module):
             # Made in evaluation as well, so that parameters do not depend on it.
             size = jax.nn.softplus(self._scores(x, "noise", jnp.zeros))
             if is_training:
-                normal = jax.random.normal(hk.next_rng_key(), size.shape)
+                normal = jax.random.normal(hk.next_rng_key(), size.shape, size.dtype)
                 logits = logits + normal * size
         chosen = rl.select(
             rl.Complete(),
@@ -191,12 +192,19 @@ class MixtureOfExperts(hk.Module):
             weights = jax.nn.softmax(own, axis=-1)
         heard = chosen
         if is_training and self.capacity is not None:
-            fair = self.capacity * self.num_chosen / self.num_experts
-            room = jnp.ceil(fair * counted.sum(dtype=jnp.float32)).astype(jnp.int32)
-            heard = chosen.within(room)
+            heard = chosen.within(self._room(counted.sum(dtype=jnp.int32)))
         return Routing(
             logits=logits, chosen=chosen, heard=heard, weights=weights, counted=counted
         )
+
+    def _room(self, tokens: jax.Array) -> jax.Array:
+        """Returns how many tokens an expert may take, rounded up."""
+        assert self.capacity is not None
+        # In whole numbers: a product of floats may lie just above one of them.
+        fair = fractions.Fraction(self.capacity).limit_denominator(1000)
+        fair *= fractions.Fraction(self.num_chosen, self.num_experts)
+        whole, rest = tokens // fair.denominator, tokens % fair.denominator
+        return whole * fair.numerator - (-rest * fair.numerator // fair.denominator)
 
     @hk.transparent
     def _scores(self, x: jax.Array, name: str, init: Any = None) -> jax.Array:

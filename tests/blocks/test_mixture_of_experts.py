@@ -258,6 +258,15 @@ def test_in_bfloat16_only_the_router_is_float32():
     )
 
 
+def test_a_capacity_of_whole_tokens_is_not_rounded_up():
+    more = {"num_experts": 7, "num_chosen": 1, "capacity": 1.0, "softmax_over": "all"}
+    params, x = draw("two of four", 0, lead=(), tokens=21, **more)
+    run = compiled("two of four", **more)
+    _, routing = run(params, None, x, jnp.ones(21, bool), is_training=True)
+    taken = routing.heard.senders[routing.heard.valid]
+    assert np.bincount(taken).max() == 3  # 1.0 x 21 / 7; in float32 a little above.
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
