@@ -136,7 +136,13 @@ class Attention(hk.Module):
         """
         if isinstance(graph, jraph.GraphsTuple):
             converted = rl.Graph.of(graph)
-            result = self(converted, dropout_rate=dropout_rate, lowering=lowering)
+            result = self(
+                converted,
+                dropout_rate=dropout_rate,
+                lowering=lowering,
+                positions=positions,
+                listen=listen,
+            )
             return result.to_graphs_tuple()
         if not isinstance(graph, rl.Graph):
             raise TypeError(

@@ -47,7 +47,8 @@ class Rotary:
     layout: Literal["interleaved", "halves"] = "interleaved"
 
     def __post_init__(self) -> None:
-        if isinstance(self.base, bool) or not self.base > 1:
+        is_number = isinstance(self.base, int | float) and self.base is not True
+        if not (is_number and self.base > 1):
             raise ValueError(
                 f"`Rotary.base` must be more than 1; got {shown(self.base)}. The longest "
                 "wavelength grows with it."
@@ -55,6 +56,10 @@ class Rotary:
         if self.width is not None:
             advice = "It counts channels, two a pair."
             check_count("Rotary.width", self.width, least=2, advice=advice)
+            if self.width % 2:
+                raise ValueError(
+                    f"`Rotary.width` must be even; got {self.width}. {advice}"
+                )
         if self.layout not in ("interleaved", "halves"):
             raise ValueError(
                 "`Rotary.layout` must be 'interleaved' or 'halves'; got "

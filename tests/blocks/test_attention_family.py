@@ -345,10 +345,29 @@ def test_features_of_labels_are_rows_of_the_relation():
     ("arguments", "words"),
     [
         ({"base": 1}, "`Rotary.base` must be more than 1; got 1"),
+        ({"base": "wide"}, "`Rotary.base` must be more than 1; got 'wide'"),
         ({"width": 1}, "`Rotary.width` must be 2 or more; got 1"),
+        ({"width": 3}, "`Rotary.width` must be even; got 3"),
         ({"layout": "thirds"}, "`Rotary.layout` must be 'interleaved' or 'halves'"),
     ],
 )
 def test_rotary_positions_that_cannot_be_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         blocks.Rotary(**arguments)
+
+
+def test_positions_reach_the_attention_of_a_graph_tuple():
+    listed = rl.Edges([0, 1, 2], [1, 2, 0], LENGTH)
+    edge_set = rl.EdgeSet(senders="node", receivers="node", topology=listed)
+    graph = rl.Graph(nodes={"node": X[0]}, edges={"edge": edge_set})
+
+    def heard(graph, positions):
+        block = blocks.Attention(num_heads=2, rotary=blocks.Rotary())
+        return block(graph, positions=positions)
+
+    attend = hk.without_apply_rng(hk.transform(heard))
+    far = jnp.array([0, 50, 7, 3, 4, 5])
+    params = attend.init(jax.random.key(0), graph, far)
+    found = attend.apply(params, graph.to_graphs_tuple(), far).nodes
+    wanted = attend.apply(params, graph, far).features("node")
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
