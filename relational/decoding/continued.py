@@ -42,11 +42,11 @@ class ContinuedFile:
         Raises:
             ValueError: it has another number of lines, or a line holds a newline.
         """
-        if len(lines) != self._lines or any("\n" in line for line in lines):
-            raise ValueError(
-                f"`lines` must be {self._lines} without newlines in them; got "
-                f"{len(lines)} lines."
-            )
+        if len(lines) != self._lines:
+            raise ValueError(f"`lines` must be {self._lines}; got {len(lines)}.")
+        for line in lines:
+            if "\n" in line:
+                raise ValueError(f"`lines` must hold no newlines; got {line!r}.")
         self._file.write("".join(f"{line}\n" for line in lines).encode())
         self.num_groups += 1
 

@@ -220,7 +220,8 @@ def keep_top_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]
     Array([[  0.,   1., -inf]], dtype=float32)
     """
     _check_top_p(p)
-    p = jnp.asarray(p, logits.dtype)
+    # Above 0 in this type as well: the likeliest token is always kept.
+    p = jnp.maximum(jnp.asarray(p, logits.dtype), jnp.finfo(logits.dtype).tiny)
     # Sums of floats may reach 1 early; a p of 1 keeps all.
     return jax.lax.cond(
         p < 1,

@@ -60,7 +60,7 @@ def begin(
     first, _ = nodes(before[:, 0], jnp.int32(0), state)
     caches = model.start(params, _as_one_node(first), capacity)
     beyond = ((0, 0), (0, capacity - prime.shape[1]))
-    known = jnp.zeros((num_pieces, capacity))
+    known = jnp.zeros((num_pieces, capacity), jnp.float32)
     if prime.shape[1]:
         inputs, state = _prime_nodes(nodes, before[:, :-1], prime_length, state)
         lengths = jnp.full(num_pieces, prime_length)

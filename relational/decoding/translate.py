@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from relational._checks import check_count, shown
+from relational._checks import check_count, is_whole, shown
 from relational.decoding.beam import Beam, Hypotheses
 from relational.decoding.sampling import Sampling
 from relational.decoding.target_loop import Writing, begin, go_on
@@ -149,6 +149,7 @@ class Targets:
             )
         if isinstance(how, Sampling) and how.temperature == 0:
             how = Beam(size=1, alpha=0.0)  # Nothing is drawn, and so it is the same.
+        source_length = source_length.astype(np.int64)  # A small type would wrap.
         longest = np.where(source_length > 0, source_length + extra_length, 0)
         forced = _forced(prefixes, longest, spec.nodes[ends.target].vocabulary, ends)
         width = _rounded_up(source.shape[1])
@@ -192,6 +193,11 @@ def listed(
     """Returns lists without padding; a source of length 0 has no target."""
     tokens, scores, is_finished = [], [], []
     for row, most in enumerate(longest):
+        if most and np.isnan(found.scores[row]).any():
+            raise ValueError(
+                "`params` must give probabilities; those of a target are not numbers. The "
+                "training that they come from has diverged."
+            )
         there = np.isfinite(found.scores[row]) & (most > 0)
         places = np.flatnonzero(there)
         lengths = found.lengths[row] - found.is_finished[row]  # Without the end.
@@ -219,7 +225,11 @@ def _forced(
         )
     for row, prefix in enumerate(prefixes):
         never = {ends.start, ends.end}
-        if not all(0 <= token < vocabulary and token not in never for token in prefix):
+        is_right = [
+            is_whole(token) and 0 <= token < vocabulary and token not in never
+            for token in prefix
+        ]
+        if not all(is_right):
             raise ValueError(
                 f"`prefixes[{row}]` must be tokens from 0 to {vocabulary - 1} without "
                 f"the start, {ends.start}, and the end, {ends.end}; got "
@@ -250,8 +260,8 @@ def _check_source(
     length: Shaped[np.ndarray, "..."],
     vocabulary: int,
 ) -> None:
-    is_whole = np.issubdtype(source.dtype, np.integer)
-    if source.ndim != 2 or not source.size or not is_whole:
+    are_whole = np.issubdtype(source.dtype, np.integer)
+    if source.ndim != 2 or not source.size or not are_whole:
         raise ValueError(
             "`source` must be whole numbers [B, S], a row a source; got "
             f"{source.dtype} of shape {list(source.shape)}."
@@ -262,8 +272,8 @@ def _check_source(
             f"{source.min()} to {source.max()}. The model's vocabulary is another."
         )
     batch, most = source.shape
-    is_whole = np.issubdtype(length.dtype, np.integer)
-    is_fitting = length.shape == (batch,) and is_whole
+    are_whole = np.issubdtype(length.dtype, np.integer)
+    is_fitting = length.shape == (batch,) and are_whole
     if not is_fitting or length.min() < 0 or length.max() > most:
         raise ValueError(
             f"`source_length` must be whole numbers [{batch}] from 0 to {most}; got "

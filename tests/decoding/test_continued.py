@@ -77,6 +77,6 @@ def test_two_processes_cannot_write_one_file(tmp_path):
 def test_a_group_has_its_number_of_lines(tmp_path, lines):
     with (
         continued(tmp_path / "x.de", MADE_OF, lines_in_group=2) as file,
-        pytest.raises(ValueError, match="`lines` must be 2 without newlines"),
+        pytest.raises(ValueError, match="`lines` must"),
     ):
         file.add(lines)

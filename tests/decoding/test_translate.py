@@ -174,6 +174,10 @@ def test_lengths_up_to_a_multiple_share_two_programs(num_compiled):
             r"`prefixes\[0\]` must be tokens from 0 to 13 without the start, 0, and the",
         ),
         (
+            {"prefixes": [[2.5], [], [], []]},
+            r"`prefixes\[0\]` must be tokens from 0 to 13 without the start, 0, and the",
+        ),
+        (
             {"prefixes": [[], [2] * 99, [], []]},
             r"`prefixes\[1\]` must be shorter .* got 99. Raise `extra_length`",
         ),
