@@ -55,12 +55,12 @@ def begin(
     ...                            == params["model/embed_token"]["table"]).all())
     (0, True)
     """
+    if steps_of(Run(Path(folder)).checkpoints):
+        raise ValueError(
+            f"`folder` must be new; `{folder}` is a run with checkpoints. Choose another "
+            "one."
+        )
     with opened(Path(folder), spec) as run:
-        if steps_of(run.checkpoints):
-            raise ValueError(
-                f"`folder` must be new; `{folder}` is a run with checkpoints. Choose "
-                "another one."
-            )
         with naming(run.folder, "keep a run"):
             for name, content in (kept or {}).items():
                 replace(run.folder / name, content)

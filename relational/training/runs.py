@@ -81,11 +81,16 @@ def opened(folder: Path, spec: Spec | TrainingSpec) -> Iterator[Run]:
         lock = (folder / ".lock").open("a+")
     with lock:
         _lock(lock, folder)
-        if run.spec.exists():
+        if run.spec.exists() and _has_begun(run):
             _refuse_changes(run, spec)
         with naming(run.spec, "write the spec"):
             replace(run.spec, _text(spec).encode())
         yield run
+
+
+def _has_begun(run: Run) -> bool:
+    """Says whether anything was computed by the spec of a run."""
+    return run.metrics.exists() or any(run.checkpoints.glob("[0-9]*"))
 
 
 def _refuse_foreign(run: Run) -> None:

@@ -129,6 +129,18 @@ def test_changed_spec_is_refused_with_the_difference(toy, tmp_path, console):
     assert _train(toy, tmp_path / "r", console, steps=2).step == 2
 
 
+def test_a_run_that_failed_before_its_first_step_can_be_begun_otherwise(
+    toy, tmp_path, console
+):
+    class Lacking(toy.Made):
+        def evaluation(self, split):
+            raise ValueError("book.txt: there is no such file.")
+
+    with pytest.raises(ValueError, match="no such file"):
+        _train(toy, tmp_path / "r", console, data=Lacking(), steps=2)
+    assert _train(toy, tmp_path / "r", console, steps=2, seed=1).step == 2
+
+
 def test_steps_cannot_be_lowered(toy, tmp_path, console):
     _train(toy, tmp_path / "r", console, steps=3)
     with pytest.raises(ValueError, match="can be raised, but not lowered"):
