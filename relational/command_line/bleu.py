@@ -12,6 +12,8 @@ from relational.command_line import translating
 from relational.command_line.compiling import KeepOption, keep_programs
 from relational.command_line.train import DataOption
 from relational.command_line.translating import (
+    ALPHA,
+    BEAM,
     AlphaOption,
     AverageOption,
     BatchOption,
@@ -50,8 +52,8 @@ def bleu(
             help="Where translations are kept; RUN/translations if not given.",
         ),
     ] = None,
-    beam: BeamOption = 4,
-    alpha: AlphaOption = 0.6,
+    beam: BeamOption = BEAM,
+    alpha: AlphaOption = ALPHA,
     extra: ExtraOption = 50,
     batch: BatchOption = 32,
     checkpoint: CheckpointOption = "best",

@@ -8,6 +8,7 @@ import typer
 from relational.command_line.spec import SetOption
 
 _MOST_NAMED = 3
+_TRANSLATORS = ("marian", "t5")
 
 
 def import_(
@@ -42,6 +43,12 @@ def import_(
         typer.echo(f"Not used: {named}" + (f" and {more} more" if more > 0 else ""))
     if imported.subwords is not None:
         typer.echo(f"Next: relational translate {target}")
+    elif imported.kind in _TRANSLATORS:
+        typer.echo(
+            "No vocabulary lies beside the weights (`spiece.model`; or `source.spm`, "
+            "`target.spm` and `vocab.json`), so that the run cannot translate text. Put "
+            "it there and import again."
+        )
     else:
         typer.echo(
             f"Its tokens are numbers of its own tokenizer. Spec: {target}/spec.yaml"

@@ -29,7 +29,8 @@ def score(
         typer.Option(
             "--output",
             metavar="FILE",
-            help="Where they are written; the standard output if not given.",
+            help="Where the figures are written, a line a pair: log-probability, "
+            "tabulator, tokens; the standard output if not given.",
         ),
     ] = None,
     checkpoint: CheckpointOption = "best",
@@ -44,6 +45,8 @@ def score(
     from relational.datasets.token_batches import TokenPairs
 
     keep_programs(keeps)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
     text = datasets.read_pairs([source, target])
     loaded = translating.load(run, checkpoint, average)
     pairs = TokenPairs(

@@ -17,7 +17,8 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="FILE",
-        help="Read the data set from this file or folder, not from its address.",
+        help="Read the data set from this file or folder, not from its address. What was "
+        "prepared before is in the cache and not read again.",
     ),
 ]
 """Where data are read, for the other commands as well."""

@@ -18,6 +18,8 @@ from relational.command_line.drawing import (
     TopPOption,
 )
 from relational.command_line.translating import (
+    ALPHA,
+    BEAM,
     AlphaOption,
     AverageOption,
     BatchOption,
@@ -48,8 +50,8 @@ def translate(
             help="Where translations are written; a file that was begun is continued.",
         ),
     ] = None,
-    beam: BeamOption = 4,
-    alpha: AlphaOption = 0.6,
+    beam: BeamOption = BEAM,
+    alpha: AlphaOption = ALPHA,
     nbest: Annotated[
         int,
         typer.Option(
@@ -88,6 +90,10 @@ def translate(
         raise ValueError(
             "--temperature, --top-k, --top-p, --min-p and --seed go with --sample, which "
             "draws; without it, the likeliest translation is searched for."
+        )
+    if is_sampled and (beam, alpha) != (BEAM, ALPHA):
+        raise ValueError(
+            "--beam and --alpha go with a search; --sample draws. Leave them out."
         )
     how = translating.How(
         beam=beam,

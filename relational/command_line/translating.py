@@ -37,6 +37,9 @@ AverageOption = Annotated[
         help="The mean of N checkpoints: the best, the newest, or those up to the step.",
     ),
 ]
+BEAM, ALPHA = 4, 0.6
+"""What a search has if nothing else is said."""
+
 BeamOption = Annotated[
     int,
     typer.Option(
@@ -123,6 +126,12 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
         )
     spec = specs.load(path)
     model, is_text = spec.model, isinstance(spec.data, specs.TextSpec)
+    was_imported = isinstance(spec.data, specs.NoDataSpec)
+    if was_imported:
+        raise ValueError(
+            f"RUN must be a run with a vocabulary; `{run}` was imported without one, and "
+            "takes tokens, in Python."
+        )
     if not (is_text and isinstance(model, specs.ModelSpec)):
         raise ValueError(
             f"RUN must be a run that was trained on pairs of sentences; `{run}` has "

@@ -179,9 +179,14 @@ def _file(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path}: there is no such file. Paths are those from here, or from `--data`."
+        ) from None
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
         raise ValueError(
-            f"{path}: must be a `.npz` file of arrays, as `np.savez` writes it; {error}."
+            f"{path}: must be a `.npz` file of arrays, as `np.savez` writes it. "
+            "This one cannot be read."
         ) from error
     names = ("source", "target") if "source" in arrays else ("token",)
     for name in names:

@@ -52,7 +52,10 @@ def override(spec: Spec, settings: Sequence[str]) -> Spec:
             place, value = _setting(setting, document)
             _put(document.data, place, value)
         except SpecError as error:
-            document.problems += error.problems
+            # Two settings below one wrong place have one problem.
+            document.problems += [
+                each for each in error.problems if each not in document.problems
+            ]
     return build(document)
 
 

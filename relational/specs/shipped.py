@@ -61,6 +61,10 @@ def _text(path: str) -> str:
         message = f"is not UTF-8 (byte {error.start + 1}). Save it as UTF-8."
     except FileNotFoundError:
         message = _not_found(path)
+    except IsADirectoryError:
+        message = "is a folder, and a spec is a file."
+        if os.path.isfile(own := os.path.join(path, "spec.yaml")):
+            message = f"is a folder; its spec is `{own}`."
     except OSError as error:
         message = f"cannot be read: {error.strerror or error}."
     except ValueError as error:  # A path with a zero byte.

@@ -41,7 +41,8 @@ class Config:
 
     def number(self, name: str, default: float) -> float:
         """Returns a number of at least 0."""
-        value = self.fields.get(name, default)
+        value = self.fields.get(name)
+        value = default if value is None else value
         if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
             raise self.wrong(name, "a number of at least 0", value)
         return float(value)
@@ -56,7 +57,8 @@ class Config:
 
     def one_of(self, name: str, default: str, known: Mapping[str, Value]) -> Value:
         """Returns what `known` makes of a text."""
-        value = self.fields.get(name, default)
+        value = self.fields.get(name)
+        value = default if value is None else value
         if not isinstance(value, str) or value not in known:
             listed = ", ".join(f"`{each}`" for each in known)
             raise self.wrong(name, f"one of {listed}", value)

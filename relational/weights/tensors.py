@@ -20,11 +20,13 @@ class Tensors:
     """The tensors of a folder, and which of them have been taken.
 
     Args:
+      folder: theirs, for errors.
       places: the file of each tensor, by its name.
       prefix: taken off names that begin with it.
     """
 
-    def __init__(self, places: dict[str, Path], prefix: str = "") -> None:
+    def __init__(self, folder: Path, places: dict[str, Path], prefix: str = "") -> None:
+        self._folder = folder
         self._places = places
         self._own = {name.removeprefix(prefix): name for name in places}
         self._taken: set[str] = set()
@@ -85,10 +87,6 @@ class Tensors:
             )
         return tuple(free)
 
-    @property
-    def _folder(self) -> Path:
-        return next(iter(self._places.values())).parent
-
     def _read(self, name: str) -> np.ndarray:
         whole = self._own[name]
         with _opened(self._places[whole]) as file:
@@ -107,7 +105,7 @@ def open_tensors(folder: Path, prefix: str) -> Tensors:
       ImportError: safetensors is absent.
     """
     if (folder / INDEX).is_file():
-        return Tensors(_indexed(folder), prefix)
+        return Tensors(folder, _indexed(folder), prefix)
     path = folder / FILE
     if not path.is_file():
         others = sorted(each.name for each in folder.glob("*.bin"))
@@ -118,7 +116,7 @@ def open_tensors(folder: Path, prefix: str) -> Tensors:
             f"`{folder}` must hold `{FILE}`, or `{INDEX}` and its files; {have}. "
             "`save_pretrained` of a current transformers writes it."
         )
-    return Tensors(dict.fromkeys(_names(path), path), prefix)
+    return Tensors(folder, dict.fromkeys(_names(path), path), prefix)
 
 
 def _indexed(folder: Path) -> dict[str, Path]:

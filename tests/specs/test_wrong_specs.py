@@ -615,7 +615,7 @@ def test_files_that_cannot_be_read_are_named(
     (tmp_path / "latin.yaml").write_bytes("name: h\xe4ndel".encode("latin-1"))
     for path, told in [
         (tmp_path / "none.yaml", "there is no such file"),
-        (tmp_path, "cannot be read: Is a directory"),
+        (tmp_path, "is a folder, and a spec is a file"),
         (tmp_path / "latin.yaml", r"is not UTF-8 \(byte 8\)\. Save it as UTF-8"),
         ("a\0b", "is no path"),
         ("x" * 5000, "cannot be read: File name too long"),
