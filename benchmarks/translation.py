@@ -65,7 +65,8 @@ def described(run: pathlib.Path) -> kept.Row:
     """Returns what tells a run from others."""
     spec = specs.load(run / "spec.yaml")
     assert isinstance(spec.model, specs.ModelSpec)
-    assert isinstance(spec.data, specs.Multi30kSpec)
+    if not isinstance(spec.data, specs.Multi30kSpec):
+        raise SystemExit(f"{run} was not trained on Multi30k.")
     clips = {
         relation.clip
         for edges in spec.model.edges.values()
