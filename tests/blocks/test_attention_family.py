@@ -362,7 +362,7 @@ def test_positions_reach_the_attention_of_a_graph_tuple():
     graph = rl.Graph(nodes={"node": X[0]}, edges={"edge": edge_set})
 
     def heard(graph, positions):
-        block = blocks.Attention(num_heads=2, rotary=blocks.Rotary())
+        block = blocks.Attention(over="edge", num_heads=2, rotary=blocks.Rotary())
         return block(graph, positions=positions)
 
     attend = hk.without_apply_rng(hk.transform(heard))

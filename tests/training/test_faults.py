@@ -133,7 +133,7 @@ def test_a_run_that_failed_before_its_first_step_can_be_begun_otherwise(
     toy, tmp_path, console
 ):
     class Lacking(toy.Made):
-        def evaluation(self, split):
+        def training(self, seed):
             raise ValueError("book.txt: there is no such file.")
 
     with pytest.raises(ValueError, match="no such file"):
