@@ -57,8 +57,8 @@ class Config:
 
     def one_of(self, name: str, default: str, known: Mapping[str, Value]) -> Value:
         """Returns what `known` makes of a text."""
-        value = self.fields.get(name)
-        value = default if value is None else value
+        value = self.fields.get(name, default)
+        value = default if value is None and default else value
         if not isinstance(value, str) or value not in known:
             listed = ", ".join(f"`{each}`" for each in known)
             raise self.wrong(name, f"one of {listed}", value)
