@@ -74,8 +74,11 @@ def test_files_that_differ_or_cannot_be_read_are_told(saved, tmp_path):
     ):
         read_token_arrays(paths)
     (tmp_path / "text.npz").write_text("no archive", "utf-8")
-    for name in ("text.npz", "nothing.npz"):
-        with pytest.raises(ValueError, match=rf"{name}: must be a `.npz` file"):
+    for name, words in (
+        ("text.npz", "must be a `.npz` file"),
+        ("nothing.npz", "there is no such file"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: {words}"):
             read_token_arrays([tmp_path / name])
 
 
