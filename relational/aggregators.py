@@ -122,7 +122,9 @@ class Mean(Weighting):
 class Softmax(Weighting):
     """The mean of the messages, weighted by the exponentials of the scores.
 
-    Attention (Vaswani et al. 2017, equation 1) when the score is a scaled product.
+    Attention (Vaswani et al. 2017, equation 1) when the score is a scaled product. What
+    has a score of minus infinity is not heard; where all have, the result is zero, as
+    where no edge arrives.
 
     >>> import jax.numpy as jnp, relational as rl
     >>> score = jnp.log(jnp.array([1.0, 2.0, 1.0]))  # Weights 1, 2, 1 before division.

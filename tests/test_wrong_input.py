@@ -258,6 +258,19 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
             "7. Their order is that of `topology.edges()`."
         ),
     ),
+    (
+        lambda: rl.propagate(
+            rl.Edges([0, 1, 2], [0, 2, 1], 3),
+            senders=np.ones((3, 3)),
+            batch_axes=1,
+            aggregator=rl.Sum(),
+            message=lambda sender, kind: sender * kind.value,
+            relations={
+                "kind": rl.Labels(np.zeros((3, 3), int), 2).rows(value=np.ones((1, 2)))
+            },
+        ),
+        "`relations['kind'].labels` of shape (3, 3) could be a label a pair, [R, S], or a",
+    ),
     (lambda: related(3), "`relations['kind']` must be a relation or `relation.rows(."),
     (
         lambda: related(rl.Offset(clip=2).rows(key="abc")),
@@ -763,6 +776,7 @@ TYPED = [
     ("spec show @nothing.yaml", "nothing.yaml: there is no such file."),
     ("spec show demoo", "is neither a file nor a shipped spec. Did you mean `demo`?"),
     ("spec check @", "is a folder, and a spec is a file."),
+    ("spec check @broken", "is a folder; its spec is `"),
     ("spec check @empty.yaml", "is empty; a spec says name, model, data, ..."),
     ("spec check @binary.yaml", "is not UTF-8 (byte 129). Save it as UTF-8."),
     (

@@ -47,8 +47,7 @@ class Rotary:
     layout: Literal["interleaved", "halves"] = "interleaved"
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.base, int | float) and self.base is not True
-        if not (is_number and self.base > 1):
+        if not (isinstance(self.base, int | float | np.number) and self.base > 1):
             raise ValueError(
                 f"`Rotary.base` must be more than 1; got {shown(self.base)}. The longest "
                 "wavelength grows with it."

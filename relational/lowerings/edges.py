@@ -63,8 +63,7 @@ class Edges:
 
         def one(inner: Operands) -> list[Any]:
             asked = _of_edges_that_count(problem, inner)
-            message = evaluate(problem, asked, "message")
-            return aggregated(problem, inner, message, asked)
+            return aggregated(problem, inner, evaluate(problem, asked, "message"))
 
         return each_graph(one, with_positions(problem, listed), problem)
 
@@ -173,14 +172,11 @@ def _of_edges_that_count(problem: Problem, operands: Operands) -> Operands:
     )
 
 
-def aggregated(
-    problem: Problem, operands: Operands, message: Any, asked: Operands | None = None
-) -> list[Any]:
+def aggregated(problem: Problem, operands: Operands, message: Any) -> list[Any]:
     """Returns what the receivers of one graph hear: a result [R, ...] an aggregator.
 
     Args:
       message: [E, F], the summed messages.
-      asked: what score terms are asked about, if it is something else.
     """
     edge = operands.edge
     valid = valid_edges(problem, operands)
@@ -188,7 +184,8 @@ def aggregated(
     segment = jnp.where(valid, edge.receivers, problem.num_receivers)
     score = None
     if problem.score:
-        score = evaluate(problem, asked or operands, "score")
+        asked = _of_edges_that_count(problem, operands)
+        score = evaluate(problem, asked, "score")
     scale = None
     if problem.dropout_rate:
         receiver, sender = ends(operands)
@@ -263,7 +260,13 @@ def shift_of(
 
 
 def extreme(which: str, value: Any, segment: Any, count: int) -> Any:
-    """Returns the `max` or `min` of each segment, [count, ...], without a gradient.
+    """Returns the largest or smallest of each segment, [count, ...]; it has no gradient.
+
+    Args:
+      which: "max" or "min".
+      value: [E, ...], which no gradient goes through.
+      segment: [E].
+      count: the number of segments; what an empty one gets is not defined.
 
     Numbers are compared as integers of the same order: to compare them as XLA does,
     which asks for NaN at each edge, takes a CPU four times as long.

@@ -64,6 +64,8 @@ class Sparse:
             reasons.append("a message is more than a number times what its sender says")
         if problem.partial_terms and any(map(_asks_all_senders, problem.message)):
             reasons.append("terms are partial, and it asks senders that nobody hears")
+        if not problem.num_graphs:
+            reasons.append("there are no graphs")
         if any(map(_has_no_numbers, (*problem.score, *problem.message))):
             reasons.append("a term reads an array without features")
         return reasons

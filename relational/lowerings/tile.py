@@ -145,14 +145,14 @@ class Tile:
         return self._lift(aggregator, mask, shift)
 
     def _weigh(self, aggregator: Weighting, mask: Any, shift: Any) -> "Part":
-        dtype = self.problem.accumulator
+        dtype, heard = self.problem.accumulator, _heard(mask, self.shape)
         if aggregator.hears_score:
             score = self.score()
             if mask is not None:
                 score = jnp.where(mask, score, jnp.asarray(MASKED, score.dtype))
             if shift is None:
                 largest = jax.lax.stop_gradient(score).max(axis=1, initial=MASKED)
-                shift = shift_of_scores(largest, _heard(mask, self.shape))
+                shift = shift_of_scores(largest, heard)
             weight = aggregator.weight(score, shift[:, None])
         else:
             weight = jnp.broadcast_to(aggregator.weight(None, None), self.shape)
@@ -171,7 +171,7 @@ class Tile:
             ).astype(weight.dtype)
         message = self._contract(spoken, mask)
         sums = {"total": weight.sum(axis=1), "message": message}
-        return Part(shift, sums, _heard(mask, self.shape))
+        return Part(shift, sums, heard)
 
     def _lift(self, aggregator: Aggregator, mask: Any, shift: Any) -> "Part":
         message = self.message()

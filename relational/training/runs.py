@@ -67,7 +67,8 @@ def opened(folder: Path, spec: Spec | TrainingSpec) -> Iterator[Run]:
     from that, only what changes no number computed so far may differ: `name`,
     `source`, `training.keep`, `training.checkpoint_every`, and a larger
     `training.steps` where the schedule does not look at the number of steps
-    (`warmup_cosine` does). The file then holds the new spec.
+    (`warmup_cosine` does). The file then holds the new spec. Where nothing was computed
+    yet, any spec may begin.
 
     Raises:
       ValueError: another process trains the run, its spec differs (the differences

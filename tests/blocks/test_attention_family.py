@@ -357,7 +357,7 @@ def test_rotary_positions_that_cannot_be_are_refused(arguments, words):
 
 
 def test_positions_reach_the_attention_of_a_graph_tuple():
-    listed = rl.Edges([0, 1, 2], [1, 2, 0], LENGTH)
+    listed = rl.Edges([0, 1, 2, 2, 4], [1, 2, 0, 1, 1], LENGTH)
     edge_set = rl.EdgeSet(senders="node", receivers="node", topology=listed)
     graph = rl.Graph(nodes={"node": X[0]}, edges={"edge": edge_set})
 

@@ -251,6 +251,10 @@ _REFUSED = {
     "alpha": (("translate", "RUN", "--alpha", "-1"), "--alpha must be 0 to 10; got -1"),
     "batch": (("translate", "RUN", "--batch", "0"), "--batch must be 1 to 1024"),
     "seed": (("translate", "RUN", "--seed", "1"), "go with --sample, which draws"),
+    "search": (
+        ("translate", "RUN", "--sample", "--beam", "8"),
+        "--beam and --alpha go with a search; --sample draws",
+    ),
     "negative": (
         ("translate", "RUN", "--sample", "--seed", "-1"),
         "--seed must be 0 to 4294967295; got -1",

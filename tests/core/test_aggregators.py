@@ -189,59 +189,54 @@ def test_extremes_of_listed_edges_are_those_of_numpy(which, dtype):
 
 
 INF = np.inf
-LISTED = {"edges", "slots", "sparse"}
+WEIGHING = [
+    (rl.Softmax(), [-INF, -INF], 0.0),
+    (rl.Softmax(), [-INF, 2.0], 1.0),
+    (rl.Softmax(), [-INF] * 16 + [-200.0] * 16, 23.5),
+]
+HEARING = [
+    (rl.Max(), [-INF, -INF], -INF),
+    (rl.Min(), [INF, INF], INF),
+    (rl.Max(), [-INF, INF, 1.0], INF),
+    (rl.Max(), [-2e30, -2e30], -2e30),
+    (rl.LogSumExp(), [-INF, -INF], -INF),
+    (rl.LogSumExp(), [-INF, 0.0], 0.0),
+    (rl.LogSumExp(), [0.0, INF], INF),
+]
+SERVED = {
+    rl.lowerings.Dense(): WEIGHING + HEARING,
+    rl.lowerings.Tiles(senders=16): WEIGHING + HEARING,
+    rl.lowerings.Edges(): WEIGHING + HEARING,
+    rl.lowerings.Slots(): WEIGHING + HEARING,
+    rl.lowerings.Kernel(interpret=True): WEIGHING,
+    rl.lowerings.Sparse(): WEIGHING,
+}
 
 
-@pytest.mark.parametrize(
-    "lowering",
-    [
-        rl.lowerings.Dense(),
-        rl.lowerings.Tiles(senders=16),
-        rl.lowerings.Edges(),
-        rl.lowerings.Slots(),
-        rl.lowerings.Kernel(interpret=True),
-        rl.lowerings.Sparse(),
-    ],
-    ids=lambda lowering: lowering.name,
-)
-@pytest.mark.parametrize(
-    ("aggregator", "said", "wanted"),
-    [
-        (rl.Max(), [-INF, -INF], -INF),
-        (rl.Min(), [INF, INF], INF),
-        (rl.Max(), [-INF, INF, 1.0], INF),
-        (rl.Max(), [-2e30, -2e30], -2e30),
-        (rl.LogSumExp(), [-INF, -INF], -INF),
-        (rl.LogSumExp(), [-INF, 0.0], 0.0),
-        (rl.LogSumExp(), [0.0, INF], INF),
-        (rl.Softmax(), [-INF, -INF], 0.0),
-        (rl.Softmax(), [-INF, 2.0], 1.0),
-        (rl.Softmax(), [-INF] * 16 + [-200.0] * 16, 23.5),
-    ],
-)
-def test_infinities_are_heard_alike_by_all_lowerings(
-    lowering, aggregator, said, wanted
-):
-    weighs = aggregator == rl.Softmax()
-    if lowering.name in ("kernel", "sparse") and not weighs:
-        pytest.skip("It weighs, and does nothing else.")
-    count, said = len(said), jnp.asarray(said, jnp.float32)
+@pytest.mark.parametrize("lowering", SERVED, ids=lambda lowering: lowering.name)
+def test_infinities_are_heard_alike_by_all_lowerings(lowering):
+    for aggregator, said, wanted in SERVED[lowering]:
+        said = jnp.asarray(said, jnp.float32)
+        weighs = aggregator == rl.Softmax()
+        value = jnp.arange(said.size, dtype=jnp.float32) if weighs else said
+        found = heard_by_one(value, said if weighs else None, aggregator, lowering)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        if weighs:
+            gradient = jax.grad(heard_by_one)(value, said, aggregator, lowering)
+            assert np.isfinite(gradient).all()
+
+
+def heard_by_one(value, score, aggregator, lowering):
     everyone = rl.Complete()
-    if lowering.name in LISTED:
-        everyone = rl.Edges(np.arange(count), np.zeros(count, int), 1, count)
-
-    def heard(value):
-        return rl.propagate(
-            everyone,
-            num_receivers=1,
-            senders={"said": said, "value": value},
-            score=(lambda sender: sender.said) if weighs else None,
-            message=lambda sender: sender.value,
-            aggregator=aggregator,
-            lowering=lowering,
-        )[0]
-
-    value = jnp.arange(count, dtype=jnp.float32) if weighs else said
-    np.testing.assert_allclose(heard(value), wanted, rtol=1e-6)
-    if weighs:
-        assert np.isfinite(jax.grad(heard)(value)).all()
+    if lowering.name in ("edges", "slots", "sparse"):
+        senders = np.arange(value.size)
+        everyone = rl.Edges(senders, np.zeros_like(senders), 1, senders.size)
+    return rl.propagate(
+        everyone,
+        num_receivers=1,
+        senders={"value": value} if score is None else {"value": value, "score": score},
+        score=None if score is None else lambda sender: sender.score,
+        message=lambda sender: sender.value,
+        aggregator=aggregator,
+        lowering=lowering,
+    )[0]

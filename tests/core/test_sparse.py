@@ -335,6 +335,22 @@ def test_chosen_senders_that_are_none_do_not_count():
         assert gradient.tolist() == [[1.0], [1.0], [0.0]]
 
 
+def test_without_graphs_something_else_serves():
+    def heard(**options):
+        return rl.propagate(
+            rl.Edges([0, 1], [1, 0], 2),
+            senders=jnp.zeros((0, 2, 4)),
+            batch_axes=1,
+            message=lambda sender: sender,
+            aggregator=rl.Sum(),
+            **options,
+        )
+
+    assert heard().shape == (0, 2, 4)
+    with pytest.raises(ValueError, match="there are no graphs"):
+        heard(lowering=rl.lowerings.Sparse())
+
+
 def test_a_quotient_of_integers_is_no_multiple():
     edges = rl.Edges([1, 2, 0, 2], [0, 0, 1, 2], num_receivers=3)
     heard = rl.propagate(

@@ -160,6 +160,23 @@ def test_lengths_up_to_a_multiple_share_two_programs(num_compiled):
     assert num_compiled() == 2  # The sources, and the loop.
 
 
+def test_lengths_of_a_small_type_do_not_wrap():
+    _, params, _ = made("absolute")
+    model, small = build(SPECS["absolute"]), LENGTH.astype(np.uint8)
+    found, wanted = (
+        translate(model, params, SOURCE, each, how=THREE, extra_length=252)
+        for each in (small, LENGTH)
+    )
+    assert found.scores == wanted.scores
+
+
+def test_parameters_that_are_not_numbers_are_told():
+    model, params, _ = made("absolute")
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
+    with pytest.raises(ValueError, match="`params` must give probabilities"):
+        translate(model, broken, SOURCE, LENGTH, how=THREE, extra_length=EXTRA)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

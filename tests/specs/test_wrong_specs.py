@@ -1,6 +1,7 @@
 """Every mistake is told at its place, in words that say what to do."""
 
 import copy
+import dataclasses
 import pathlib
 import random
 import re
@@ -606,6 +607,14 @@ def test_several_settings_are_checked_as_a_whole() -> None:
         "training.keep",
         "a",
     ]
+
+
+def test_settings_below_one_wrong_place_have_one_problem() -> None:
+    settings = ["data.plain_text.train=[a]", "data.plain_text.validation=[b]"]
+    imported = dataclasses.replace(specs.load("demo"), data=specs.NoDataSpec())
+    with pytest.raises(specs.SpecError) as caught:
+        specs.override(imported, settings)
+    assert [problem.path for problem in caught.value.problems] == ["data"]
 
 
 def test_files_that_cannot_be_read_are_named(

@@ -116,6 +116,9 @@ def test_the_command_tells_what_it_made(tmp_path):
     result = relational("import", GOLDEN / "marian", "--run", tmp_path / "run")
     count = sum(leaf.size for leaf in jax.tree.leaves(imported("marian").params))
     assert f"marian: {count:,} parameters in {tmp_path / 'run'}" in result.output
+    assert "No vocabulary lies beside the weights (`spiece.model`;" in result.output
+    with pytest.raises(ValueError, match=r"a vocabulary; .* was imported without one"):
+        relational("translate", tmp_path / "run")
     with pytest.raises(ValueError, match="`folder` must be a model that Hugging Face"):
         relational("import", tmp_path, "--run", tmp_path / "other")
     assert not (tmp_path / "other").exists()
