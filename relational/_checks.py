@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_MOST_SEED = 2**32 - 1
+
 
 def check_count(name: str, value: object, *, least: int, advice: str) -> None:
     """Raises a ValueError unless `value` is a whole number of at least `least`.
@@ -24,6 +26,20 @@ def check_count(name: str, value: object, *, least: int, advice: str) -> None:
         )
     if value < least:  # type: ignore[operator]  # A number, as was just seen.
         raise ValueError(f"`{name}` must be {least} or more; got {value}. {advice}")
+
+
+def check_seed(name: str, value: object, advice: str = "It is a whole number.") -> None:
+    """Raises a ValueError unless `value` is a seed: of 32 bits, which is Grain's bound.
+
+    >>> check_seed("seed", -1)
+    Traceback (most recent call last):
+    ...
+    ValueError: `seed` must be 0 to 4294967295; got -1. It is a whole number.
+    """
+    if not is_whole(value) or not 0 <= value <= _MOST_SEED:  # type: ignore[operator]
+        raise ValueError(
+            f"`{name}` must be 0 to {_MOST_SEED}; got {shown(value)}. {advice}"
+        )
 
 
 def is_whole(value: object) -> bool:

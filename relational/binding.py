@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational._checks import check_array, check_count, shown
-from relational.aggregators import Aggregator, Dropout
+from relational.aggregators import Aggregator, Dropout, Weighting
 from relational.lowerings.problem import (
     Context,
     EdgeSide,
@@ -89,7 +89,7 @@ def bind(
     examples = _examples(parts | {"context": context}, tied, tables, batch_axes)
     said, held = _trace_all(message, examples, "message")
     scored, held_score = _trace_all(score, examples, "score")
-    _check_aggregators(aggregators, scored, said)
+    _check_aggregators(aggregators, scored, said, dropout)
     data = topology.data() if positions == (None, None) else _data_of_step(topology)
     operands = Operands(
         receiver=Side(
@@ -542,6 +542,7 @@ def _check_aggregators(
     aggregators: tuple[Aggregator, ...],
     score: tuple[Term, ...],
     message: tuple[Term, ...],
+    dropout: Dropout | None,
 ) -> None:
     for aggregator in aggregators or (None,):
         if not isinstance(aggregator, Aggregator):
@@ -559,6 +560,11 @@ def _check_aggregators(
     if score and not hears:
         raise ValueError(
             f"`score` must be left out: {names} does not hear it. `rl.Softmax()` does."
+        )
+    if dropout is not None and not any(isinstance(a, Weighting) for a in aggregators):
+        raise ValueError(
+            f"`dropout` must be None: it drops weights of edges, and {names} gives them "
+            "none. `rl.Softmax()`, `rl.Mean()` and `rl.Sum()` do."
         )
     if not message:
         raise ValueError("`message` must be a term or a list of terms; got none.")

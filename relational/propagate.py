@@ -58,7 +58,8 @@ def propagate(
       context: a pytree of [*lead, ...]: one value a leading index.
       relations: by name, relations or `relation.rows(...)`.
       batch_axes: how many leading axes every array has.
-      dropout: drops weights of edges.
+      dropout: drops weights of edges. `Max`, `Min`, `Std` and `LogSumExp` have none:
+        beside others they hear all edges, alone they are refused.
       partial_terms: whether terms must not be evaluated where there is no edge,
         because their values or derivatives are not finite there.
       num_receivers: where neither `receivers` nor the topology says it.
@@ -70,6 +71,10 @@ def propagate(
 
     Raises:
       ValueError: if names, shapes or counts do not fit, or `lowering` cannot serve.
+
+    Derivatives in reverse (`jax.grad`, `jax.vjp`) come with every lowering. Forward
+    ones (`jax.jvp`, `jax.jacfwd`) come with `lowerings.Edges()` and `lowerings.Dense()`;
+    `Tiles`, `Slots`, `BySender`, `Sparse` and `Kernel` have backward rules only.
 
     Example, relation-aware attention (Shaw et al. 2018, equations 3 and 4):
 

@@ -442,6 +442,13 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
         "`dropout` must be None or `rl.Dropout(rate, key)`; got 0.5.",
     ),
     (
+        lambda: propagate(
+            aggregator=(rl.Max(), rl.Std()),
+            dropout=rl.Dropout(0.5, jax.random.key(0)),
+        ),
+        "`dropout` must be None: it drops weights of edges, and Max, Std gives them none.",
+    ),
+    (
         lambda: rl.Dropout("half", jax.random.key(0)),
         "`Dropout.rate` must be a number from 0 to below 1; got 'half'. 0 drops nothing.",
     ),
@@ -661,7 +668,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: decoding.without(X, "ab"),
-        "`tokens` must be a list of ids, whole numbers; got 'ab'.",
+        "`forbidden` must be a list of ids, whole numbers; got 'ab'.",
     ),
     (
         lambda: decoding.draw(jax.random.key(0), X),

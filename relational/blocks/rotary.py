@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from relational._checks import check_count, shown
+from relational.terms import accumulator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Rotary:
             )
 
     def turned(self, channels: jax.Array, positions: jax.Array) -> jax.Array:
-        """Returns channels, turned in float32 and of the type that they came in.
+        """Returns channels, turned in float32 or better, of the type that they came in.
 
         Args:
           channels: [*lead, N, K].
@@ -77,12 +78,13 @@ class Rotary:
         """
         width = self._width(channels.shape[-1])
         frequency = self.base ** (-np.arange(0, width, 2) / width)
-        at = jnp.asarray(positions, jnp.float32)[..., None]
+        exact = accumulator(channels.dtype)
+        at = jnp.asarray(positions, exact)[..., None]
         at = at.reshape((1,) * (channels.ndim - at.ndim) + at.shape)
         ones = (1,) * (channels.ndim - 1)
-        angle = at * jnp.asarray(frequency, jnp.float32).reshape(*ones, -1)
+        angle = at * jnp.asarray(frequency, exact).reshape(*ones, -1)
         cos, sin = jnp.cos(angle), jnp.sin(angle)  # [..., N, W / 2]
-        part = channels[..., :width].astype(jnp.float32)
+        part = channels[..., :width].astype(exact)
         if self.layout == "interleaved":
             pairs = part.reshape(*part.shape[:-1], width // 2, 2)
             first, second = pairs[..., 0], pairs[..., 1]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relational.command_line.run_folder import spec_in
 from relational.command_line.train import DataOption
 from relational.command_line.translating import AverageOption
 
@@ -43,13 +44,7 @@ def evaluate(
     from relational import specs, training
     from relational.models import tasks
 
-    path = run / "spec.yaml"
-    if not path.is_file():
-        raise ValueError(
-            f"RUN must be the folder of a run, with a `spec.yaml`; got `{run}`. "
-            "`relational train` makes one."
-        )
-    spec = specs.load(path)
+    spec = spec_in(run)
     loaded = training.load_mean(run, checkpoint=which(checkpoint), count=average)
     task, data = tasks.from_spec(spec, data_source=data_source, run=run)
     if data.fingerprint != loaded.position.fingerprint:

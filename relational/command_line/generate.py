@@ -16,6 +16,7 @@ from relational.command_line.drawing import (
     TopKOption,
     TopPOption,
 )
+from relational.command_line.run_folder import spec_in
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     import rich.table
@@ -138,13 +139,7 @@ def _check(bars: int, count: int, is_audible: bool) -> None:
 def _spec_of(run: Path) -> "specs.Spec":
     from relational import specs
 
-    path = run / "spec.yaml"
-    if not path.is_file():
-        raise ValueError(
-            f"RUN must be the folder of a run, with a `spec.yaml`; got `{run}`. "
-            "`relational train` makes one."
-        )
-    spec = specs.load(path)
+    spec = spec_in(run)
     is_of_tokens = isinstance(spec.model, specs.ModelSpec)
     if is_of_tokens and isinstance(spec.data, specs.ChoralesSpec | specs.PlainTextSpec):
         return spec

@@ -17,6 +17,7 @@ from relational.command_line.drawing import (
     TopKOption,
     TopPOption,
 )
+from relational.command_line.printing import printed
 from relational.command_line.translating import (
     ALPHA,
     BEAM,
@@ -135,7 +136,6 @@ def _print(
     written: Callable[["Translated", int], str],
 ) -> None:
     """Prints the translations of lines as they come."""
-    stream = typer.get_binary_stream("stdout")
     first = 1
     for number, lines in enumerate(chunks):
         found = translator.chunk(lines, number=number, first_line=first)
@@ -144,23 +144,16 @@ def _print(
             for line, best in enumerate(found, start=first)
             for each in best
         ]
-        try:
-            stream.write("".join(texts).encode())
-            stream.flush()
-        except BrokenPipeError:  # Nobody reads it any more, as after `| head`.
+        if not printed("".join(texts)):
             return
         first += len(lines)
 
 
 def _say(translator: "LineTranslator", lines: Iterator[list[str]]) -> None:
     """Prints the translation of each line word by word, as the words come."""
-    stream = typer.get_binary_stream("stdout")
     for number, (line,) in enumerate(lines):
         for words in itertools.chain(translator.words(line, number=number), ["\n"]):
-            try:
-                stream.write(words.encode())
-                stream.flush()
-            except BrokenPipeError:  # Nobody reads it any more.
+            if not printed(words):
                 return
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relational.command_line.leaving import stop
+from relational.command_line.run_folder import spec_in, vocabulary_in
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
     from relational import specs, training
@@ -115,16 +116,9 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
     """
     from relational import datasets, specs, training
     from relational.command_line.evaluate import which
-    from relational.models.text_data import SUBWORDS, kept_vocabulary
     from relational.models.translation import Translation
 
-    path = run / "spec.yaml"
-    if not path.is_file():
-        raise ValueError(
-            f"RUN must be the folder of a run, with a `spec.yaml`; got `{run}`. "
-            "`relational train` makes one."
-        )
-    spec = specs.load(path)
+    spec = spec_in(run)
     model, is_text = spec.model, isinstance(spec.data, specs.TextSpec)
     was_imported = isinstance(spec.data, specs.NoDataSpec)
     if was_imported:
@@ -138,18 +132,12 @@ def load(run: Path, checkpoint: str, average: int) -> LoadedRun:
             f"`{spec.name}`, which was not."
         )
     loaded = training.load_mean(run, checkpoint=which(checkpoint), count=average)
-    vocabulary = kept_vocabulary(run)
-    if vocabulary is None:
-        raise ValueError(
-            f"`{run / SUBWORDS}` must be the vocabulary of the run; it is missing. "
-            "`relational train` writes it."
-        )
     return LoadedRun(
         spec=spec,
         task=Translation(model),
         params=loaded.params,
         position=loaded.position,
-        subwords=datasets.vocabulary_of(vocabulary),
+        subwords=datasets.vocabulary_of(vocabulary_in(run)),
         num_averaged=average,
     )
 

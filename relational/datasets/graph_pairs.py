@@ -13,9 +13,7 @@ import jraph
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from relational._checks import check_count, is_whole, shown
-
-MOST_SEED = 2**32 - 1  # Grain's own bound.
+from relational._checks import check_count, check_seed, is_whole, shown
 
 _SEED_ADVICE = "Sets that must not share examples are given different seeds."
 
@@ -72,10 +70,7 @@ def check_task(name: str, seed: object, num_graphs: object) -> None:
     ValueError: `Sorting.seed` must be 0 to 4294967295; got -1. Sets that must not share \
 examples are given different seeds.
     """
-    if not is_whole(seed) or not 0 <= seed <= MOST_SEED:  # type: ignore[operator]
-        raise ValueError(
-            f"`{name}.seed` must be 0 to {MOST_SEED}; got {shown(seed)}. {_SEED_ADVICE}"
-        )
+    check_seed(f"{name}.seed", seed, _SEED_ADVICE)
     check_count(
         f"{name}.num_graphs", num_graphs, least=1, advice="It is the set's length."
     )

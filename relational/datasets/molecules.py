@@ -18,9 +18,9 @@ import jraph
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
-from relational._checks import check_count, is_whole, shown
+from relational._checks import check_count, check_seed
 from relational.datasets import preparing
-from relational.datasets.graph_pairs import MOST_SEED, graph
+from relational.datasets.graph_pairs import graph
 
 if TYPE_CHECKING:
     from relational.datasets.molecules_builder import MoleculeSets
@@ -222,11 +222,7 @@ def random_split(num_examples: int, seed: int) -> Split:
         least=10,
         advice="A tenth of them is for the test.",
     )
-    if not is_whole(seed) or not 0 <= seed <= MOST_SEED:
-        raise ValueError(
-            f"`seed` must be 0 to {MOST_SEED}; got {shown(seed)}. Each draws another "
-            "split."
-        )
+    check_seed("seed", seed, "Each draws another split.")
     order = np.random.Generator(np.random.Philox(seed)).permutation(num_examples)
     num_train, num_validation = num_examples * 8 // 10, num_examples // 10
     train, validation, test = np.split(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from relational._checks import check_count, is_whole, shown
+from relational._checks import check_count, check_seed, is_whole, shown
 from relational.datasets.chorales import Piece
 from relational.datasets.serialisation import (
     DEFAULT_PITCH,
@@ -36,7 +36,6 @@ _ADVICE = {
     "batch_size": "It counts windows.",
     "transpose": "It counts semitones.",
 }
-_MOST_SEED = 2**32 - 1  # Grain's own bound.
 _FOR_EVER = 2**32  # Epochs. Grain's own endless length is too long for a batch of one.
 
 
@@ -81,10 +80,7 @@ def training(
     import grain
 
     _check_at_least("transpose", transpose, 0)
-    if not is_whole(seed) or not 0 <= seed <= _MOST_SEED:
-        raise ValueError(
-            f"`seed` must be 0 to {_MOST_SEED}; got {shown(seed)}. It is a whole number."
-        )
+    check_seed("seed", seed)
     songs = _songs(pieces, window, batch_size)
 
     def draw(song: _Song, rng: np.random.Generator) -> Window:

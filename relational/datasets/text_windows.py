@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int, Int32, Shaped
 
-from relational._checks import check_count, is_whole, shown
+from relational._checks import check_count, check_seed
 
 if TYPE_CHECKING:
     import grain
@@ -22,7 +22,6 @@ Windows = dict[str, Shaped[np.ndarray, "B ..."]]
 START = 0
 """What is heard before the first token of a text."""
 
-_MOST_SEED = 2**32 - 1
 _FOR_EVER = 2**40  # Batches.
 
 
@@ -55,10 +54,7 @@ def training(
     import grain
 
     _check(tokens, window, batch_size)
-    if not is_whole(seed) or not 0 <= seed <= _MOST_SEED:
-        raise ValueError(
-            f"`seed` must be 0 to {_MOST_SEED}; got {shown(seed)}. It is a whole number."
-        )
+    check_seed("seed", seed)
     walk = _Walk(np.asarray(tokens, np.int32), window, batch_size, seed)
     batches = grain.MapDataset.source(walk)
     # What lies in memory is best read in the caller's thread, says grain.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Shaped
 
-from relational._checks import check_count, is_whole, shown
+from relational._checks import check_count, check_seed
 
 if TYPE_CHECKING:
     import grain
@@ -27,7 +27,6 @@ Arrays = dict[str, Shaped[np.ndarray, "M ..."]]
 START = 0
 """What is heard before the first token of a sequence."""
 
-_MOST_SEED = 2**32 - 1
 _FOR_EVER = 2**40  # Batches.
 
 
@@ -103,10 +102,7 @@ def training(
     import grain
 
     check_count("batch_size", batch_size, least=1, advice="It counts examples.")
-    if not is_whole(seed) or not 0 <= seed <= _MOST_SEED:
-        raise ValueError(
-            f"`seed` must be 0 to {_MOST_SEED}; got {shown(seed)}. It is a whole number."
-        )
+    check_seed("seed", seed)
     batches = grain.MapDataset.source(_Walk(arrays, batch_size, seed))
     # What lies in memory is best read in the caller's thread, says grain.
     return iter(batches.to_iter_dataset(grain.ReadOptions(0, 0)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int, Int32
 
-from relational._checks import check_count, is_whole, shown
+from relational._checks import check_count, check_seed
 from relational.datasets.length_buckets import LengthBuckets
 from relational.datasets.token_lists import TokenLists
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 TextBatch = dict[str, Int32[np.ndarray, "..."]]
 
-_MOST_SEED = 2**32 - 1
 _FOR_EVER = 2**40  # Batches.
 _ORDER, _PERMUTATION = 0, 1  # What is drawn, told apart in the seeds.
 
@@ -90,10 +89,7 @@ def training(
     """
     import grain
 
-    if not is_whole(seed) or not 0 <= seed <= _MOST_SEED:
-        raise ValueError(
-            f"`seed` must be 0 to {_MOST_SEED}; got {shown(seed)}. It is a whole number."
-        )
+    check_seed("seed", seed)
     check_count("at_once", at_once, least=1, advice="It counts batches.")
     walk = Walk(pairs, buckets, seed, at_once)
     batches = grain.MapDataset.source(walk)

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from relational._checks import check_seed
 from relational.decoding import sampling
 from relational.decoding.sampling import Sampling
 from relational.decoding.token_loop import Drawing, Nodes, begin, go_on
 from relational.models import Model
 
-_MOST_SEED = 2**32 - 1
 _GRAIN, _PRIME_GRAIN = 256, 64  # Lengths up to the next multiple share a program.
 
 
@@ -161,6 +161,7 @@ class Pieces:
         """Checks the arguments of `generate`."""
         prime = np.asarray(prime)
         _check(prime, length, seed)
+        _check_tokens(prime, model)
         return cls(
             params=params,
             prime=prime,
@@ -168,7 +169,7 @@ class Pieces:
             state=state,
             chosen=(jnp.asarray(seed, jnp.uint32), (how or Sampling()).numbers()),
             static={"model": model, "nodes": nodes},
-            forbidden=forbidden,
+            forbidden=tuple(forbidden),
         )
 
     def begin(self) -> tuple[Drawing, float]:
@@ -210,5 +211,15 @@ def _check(prime: Shaped[np.ndarray, "..."], length: int, seed: int) -> None:
             f"`length` must be 1 or more; got {length}. It counts the tokens after the "
             "prime."
         )
-    if not 0 <= seed <= _MOST_SEED:
-        raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
+    check_seed("seed", seed)
+
+
+def _check_tokens(prime: Int[np.ndarray, "B P"], model: Model) -> None:
+    if not prime.size or model.spec is None:
+        return
+    size = model.spec.nodes[model.spec.read_out.node].vocabulary
+    if prime.min() < 0 or prime.max() >= size:
+        raise ValueError(
+            f"`prime` must hold tokens from 0 to {size - 1}; got {prime.min()} to "
+            f"{prime.max()}. The model's vocabulary is another."
+        )

@@ -254,12 +254,14 @@ def keep_min_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]
     return jnp.where(logits >= least, logits, -jnp.inf)
 
 
-def without(logits: Float[Array, "B V"], tokens: Sequence[int]) -> Float[Array, "B V"]:
+def without(
+    logits: Float[Array, "B V"], forbidden: Sequence[int]
+) -> Float[Array, "B V"]:
     """Rules tokens out.
 
     Args:
       logits: [B, V].
-      tokens: ids below V.
+      forbidden: tokens, ids below V.
 
     Returns:
       Logits [B, V].
@@ -271,19 +273,19 @@ def without(logits: Float[Array, "B V"], tokens: Sequence[int]) -> Float[Array, 
     [[1.0, -inf, 2.0]]
     """
     size = logits.shape[-1]
-    if not isinstance(tokens, Sequence) or not all(map(is_whole, tokens)):
+    if not isinstance(forbidden, Sequence) or not all(map(is_whole, forbidden)):
         raise ValueError(
-            f"`tokens` must be a list of ids, whole numbers; got {shown(tokens)}."
+            f"`forbidden` must be a list of ids, whole numbers; got {shown(forbidden)}."
         )
-    wrong = [token for token in tokens if not 0 <= token < size]
-    if wrong or len(set(tokens)) >= size:
+    wrong = [token for token in forbidden if not 0 <= token < size]
+    if wrong or len(set(forbidden)) >= size:
         raise ValueError(
-            f"`tokens` must be some of the ids 0 to {size - 1}, not all; got "
-            f"{list(tokens)[:8]}. The vocabulary has {size} tokens."
+            f"`forbidden` must be some of the ids 0 to {size - 1}, not all; got "
+            f"{list(forbidden)[:8]}. The vocabulary has {size} tokens."
         )
-    if not tokens:
+    if not forbidden:
         return logits
-    return logits.at[:, jnp.asarray(tokens, jnp.int32)].set(-jnp.inf)
+    return logits.at[:, jnp.asarray(forbidden, jnp.int32)].set(-jnp.inf)
 
 
 def _check_temperature(temperature: object) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from relational._checks import check_count, is_whole, shown
+from relational._checks import check_count, check_seed, is_whole, shown
 from relational.decoding.beam import Beam, Hypotheses
 from relational.decoding.sampling import Sampling
 from relational.decoding.target_loop import Writing, begin, go_on
@@ -24,7 +24,6 @@ GREEDY = Sampling(temperature=0.0)
 """The likeliest token at each place."""
 
 _GRAIN = 8  # Lengths up to the next multiple of it share a program.
-_MOST_SEED = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,8 +140,7 @@ class Targets:
         ends = ends_of(spec)
         _check_source(source, source_length, spec.nodes[ends.source].vocabulary)
         check_count("extra_length", extra_length, least=0, advice="50, if not given.")
-        if not 0 <= seed <= _MOST_SEED:
-            raise ValueError(f"`seed` must be 0 to {_MOST_SEED}; got {seed}.")
+        check_seed("seed", seed)
         if not isinstance(how, Beam | Sampling):
             raise TypeError(
                 f"`how` must be a `Beam` or a `Sampling`; got {shown(how)}."

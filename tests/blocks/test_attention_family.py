@@ -105,7 +105,7 @@ def rotation(position, rotary):
         other = one + (1 if rotary.layout == "interleaved" else width // 2)
         matrix[one, one] = matrix[other, other] = np.cos(angle)
         matrix[other, one], matrix[one, other] = np.sin(angle), -np.sin(angle)
-    return matrix.astype(np.float32)
+    return matrix
 
 
 def heads_of(params, name, rows):
@@ -122,7 +122,8 @@ def by_hand(case, params, table, x, parse):
     )
     turn = np.stack([np.eye(KEY, dtype=np.float32)] * LENGTH)
     if "rotary" in settings:
-        turn = np.stack([rotation(m, settings["rotary"]) for m in range(LENGTH)])
+        turns = [rotation(m, settings["rotary"]) for m in range(LENGTH)]
+        turn = np.stack(turns).astype(np.float32)
     score = jnp.einsum("mab,hmb,nac,hnc->hmn", turn, query, turn, key)
     if case.features:  # He et al. 2021, equation 4; our rows begin at the far end.
         rows = table[::-1]
@@ -371,3 +372,13 @@ def test_positions_reach_the_attention_of_a_graph_tuple():
     found = attend.apply(params, graph.to_graphs_tuple(), far).nodes
     wanted = attend.apply(params, graph, far).features("node")
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "halves"])
+def test_float64_is_turned_in_float64(layout):
+    rotary = blocks.Rotary(base=100.0, layout=layout)
+    with jax.enable_x64(True):
+        channels = np.random.default_rng(0).normal(size=KEY)
+        found = rotary.turned(jnp.asarray(channels)[None], jnp.array([1000]))
+        assert found.dtype == jnp.float64
+    np.testing.assert_allclose(found[0], rotation(1000, rotary) @ channels, rtol=1e-12)

@@ -288,6 +288,7 @@ def structures(draw: Any, family: str) -> Structure:
     is_bare = draw(st.booleans())
     by_edge = has_edges and draw(st.booleans())
     hears_score = any(each.hears_score for each in listed)
+    has_weights = any(isinstance(each, rl.aggregators.Weighting) for each in listed)
     drawn = Structure(
         "drawn",
         topology,
@@ -298,7 +299,7 @@ def structures(draw: Any, family: str) -> Structure:
         senders=senders,
         lead=lead,
         shared=shared,
-        dropout=draw(st.sampled_from([0.0, 0.0, 0.0, 0.3])),
+        dropout=draw(st.sampled_from([0.0, 0.0, 0.0, 0.3])) if has_weights else 0.0,
         dtype=draw(st.sampled_from(["float32", "float32", "bfloat16"])),
         tiles=(
             L.Tiles(

@@ -80,6 +80,7 @@ CASES = {
     "fused": (L.Fused(implementation="xla"), rl.Causal(), plain_attention),
 }
 ANY_ORDER = ("edges", "dense", "stencil", "shifts", "sparse")
+FORWARD = ("edges", "dense", "window", "stencil", "shifts", "fused")
 
 
 def gradients(topology, call, lowering):
@@ -180,6 +181,23 @@ def test_second_derivatives(name):
     given = arrays("jit")
     for _ in range(2):
         assert_close(found(*given), wanted(*given))
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_forward_derivatives_are_those_in_reverse(name):
+    lowering, topology, call = CASES[name]
+    at = arrays("jit")
+    along = jax.tree.map(jnp.cos, at)
+
+    def run(x, weight):
+        return call(topology, lowering, x, weight)
+
+    out, forward = jax.jit(lambda: jax.jvp(run, at, along))()
+    slopes = jax.jit(jax.vjp(run, *at)[1])(jnp.sin(out))
+    found = jnp.vdot(forward, jnp.sin(out))
+    wanted = sum(map(jnp.vdot, slopes, along))
+    assert abs(wanted) > 0.1
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,10 +1,13 @@
 """Generation, with a model that is a table: what a seed, a prime and a length say."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from relational import specs
 from relational.decoding import Sampling, generate
 from relational.models import Model
 
@@ -155,12 +158,25 @@ def test_speed_and_surprise_are_told() -> None:
         ({"prime": np.zeros(3, int)}, r"`prime` must be whole .* int64 of shape \[3\]"),
         ({"prime": np.zeros([1, 3])}, r"`prime` .* got float64 of shape \[1, 3\]"),
         ({"prime": np.zeros([0, 3], int)}, r"`prime` .* one piece or more"),
+        ({"forbidden": [-1]}, "`forbidden` must be some of the ids"),
         ({"length": 0}, "`length` must be 1 or more; got 0"),
         ({"seed": -1}, "`seed` must be 0 to 4294967295; got -1"),
         ({"seed": 2**32}, "`seed` must be 0 to 4294967295; got 4294967296"),
-        ({"forbidden": tuple(range(VOCABULARY))}, "`tokens` .* not all"),
+        ({"forbidden": tuple(range(VOCABULARY))}, "`forbidden` .* not all"),
     ],
 )
 def test_what_cannot_be_generated_is_refused(changes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         _generate(**changes)
+
+
+@pytest.mark.parametrize("token", [-1, VOCABULARY])
+def test_a_prime_of_another_vocabulary_is_refused(token: int) -> None:
+    sizes = [f"model.nodes.token.vocabulary={VOCABULARY}"]
+    spec = specs.override(specs.load("transformer"), sizes).model
+    model = dataclasses.replace(MODEL, spec=spec)
+    prime = np.array([[3, token]])
+    given = {"prime": prime, "length": 1, "nodes": _nodes, "state": ()}
+    words = f"`prime` must hold tokens from 0 to {VOCABULARY - 1}; got .*{token}"
+    with pytest.raises(ValueError, match=words):
+        generate(model, jnp.asarray(TABLE, jnp.float32), **given)

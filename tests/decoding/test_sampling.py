@@ -150,7 +150,7 @@ def test_the_functions_refuse_as_well() -> None:
         keep_top_k(QUARTERS, 0)
     with pytest.raises(ValueError, match="`top_p`"):
         keep_top_p(QUARTERS, 2)
-    with pytest.raises(ValueError, match="`tokens` must be some of the ids 0 to 3"):
+    with pytest.raises(ValueError, match="`forbidden` must be some of the ids 0 to 3"):
         without(QUARTERS, [4])
     with pytest.raises(ValueError, match="not all"):
         without(QUARTERS, [0, 1, 2, 3])
