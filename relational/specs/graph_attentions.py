@@ -22,6 +22,10 @@ class GraphAttentionSpec:
     """Heads side by side, or their mean."""
     self_edges: Flag = True
     """Whether each node hears itself as well."""
+    reads_edges: Flag = False
+    """Whether scores read the features of edges."""
+    shares_weights: Flag = False
+    """Whether receivers and senders share a matrix, in `gatv2`."""
     dropout: Probability = 0.0
     """Dropout on the attention weights."""
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from relational.specs.fields import CONFIG, Count, Flag
-from relational.specs.updates import AggregatorName, MLPSpec
+from relational.specs.updates import AggregatorName, HearingName, MLPSpec
 
 EdgeInput: TypeAlias = Literal["edge", "receiver", "sender", "globals"]
 NodeInput: TypeAlias = Literal["received", "sent", "node", "globals"]
@@ -77,8 +77,11 @@ class GraphNetworkSpec:
         "globals",
     )
     """What the update of globals reads."""
-    edges_to_nodes: AggregatorName = "sum"
-    """How nodes hear edges."""
+    score: MLPSpec | None = None
+    """Of an edge, from what it says and its other inputs, a score for each head; for
+    `softmax`."""
+    edges_to_nodes: HearingName = "sum"
+    """How nodes hear edges; `softmax` weighs them by their scores."""
     edges_to_globals: AggregatorName = "sum"
     """How globals hear edges."""
     nodes_to_globals: AggregatorName = "sum"
@@ -86,6 +89,16 @@ class GraphNetworkSpec:
 
     def __post_init__(self) -> None:
         _check_updated(self)
+        if self.score is None and self.edges_to_nodes == "softmax":
+            raise ValueError(
+                "`score` must be given, since nodes hear edges by `softmax`. Give it, or "
+                "another `edges_to_nodes`."
+            )
+        if self.score is not None and self.edges_to_nodes != "softmax":
+            raise ValueError(
+                "`edges_to_nodes` must be `softmax`, since edges have a `score`; got "
+                f"`{self.edges_to_nodes}`. Change it, or remove `score`."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

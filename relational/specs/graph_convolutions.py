@@ -16,6 +16,8 @@ class GraphConvolutionSpec:
     """Number of channels of the result."""
     self_edges: Flag = True
     """Whether each node hears itself as well."""
+    reads_weights: Flag = False
+    """Whether the feature of an edge, which is one number, is its weight."""
     degrees: Literal["own", "received"] | None = "own"
     """Which edges the degrees count; nothing means that sums are not divided."""
 
@@ -56,6 +58,16 @@ class PrincipalAggregationSpec:
     """Channels of a message; nothing means those of a node."""
     reads_edges: Flag = False
     """Whether messages read the edge."""
+    towers: Count = 1
+    """Number of parts of the width, which are made side by side and then mixed."""
+    splits_nodes: Flag = False
+    """Whether a tower reads its part of a node alone."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.towers:
+            raise ValueError(
+                f"`towers` must divide `width`, {self.width}; got {self.towers}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

@@ -15,6 +15,9 @@ Activation: TypeAlias = Literal[
 AggregatorName: TypeAlias = Literal["sum", "mean", "max", "min", "std"]
 """How a node, or a graph, hears what is said to it."""
 
+HearingName: TypeAlias = Literal["sum", "mean", "max", "min", "std", "softmax"]
+"""How a node hears edges that may have scores, which `softmax` needs."""
+
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)
 class MLPSpec:

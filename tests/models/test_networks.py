@@ -1,12 +1,14 @@
 """One table of layers in specs, a row for each name; every layer obeys every law."""
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
 import pytest
 
-from relational import graph_tuples, models, specs
+import relational as rl
+from relational import blocks, graph_tuples, models, specs
 from relational.models.layers import LayerError
 from relational.specs.layers import LAYERS
 
@@ -49,6 +51,28 @@ ROWS = {
     "graph_nodes": "[{per_edge_set: {edge: [{graph_sage: {width: 8}}], "
     "node_to_graph: [{graph_attention: {heads: 1, width: 5, self_edges: false}}]}}]",
     "per_edge_set": "{edge: [{graph_sage: {width: 5}}], update_node: {widths: [6]}}",
+}
+MORE = {  # Several layers, or settings that exclude those of the rows.
+    "weighed edges": (
+        "independent: {edges: {widths: [1], activation: sigmoid}}",
+        "graph_convolution: {width: 5, reads_weights: true}",
+    ),
+    "attention to edges": ("graph_attention: {heads: 2, width: 3, reads_edges: true}",),
+    "one matrix": (
+        "graph_attention: {heads: 2, width: 3, kind: gatv2, shares_weights: true}",
+    ),
+    "towers": (
+        (
+            "principal_aggregation: {width: 6, average_log_degree: 1.1, towers: 2, "
+            "splits_nodes: true}"
+        ),
+    ),
+    "scored edges": (
+        (
+            "graph_network: {update: {widths: [6]}, edges_to_nodes: softmax, "
+            "score: {widths: [4, 2], activates_last: false}}"
+        ),
+    ),
 }
 NOISY = {
     "graph_attention",
@@ -93,9 +117,13 @@ def padded(graphs):
 GRAPHS = [one_graph(0, 5, 9), one_graph(1, 3, 4)]
 
 
-@pytest.fixture(scope="module", params=ROWS)
+def layers_of(name):
+    return MORE[name] if name in MORE else (f"{name}: {ROWS[name]}",)
+
+
+@pytest.fixture(scope="module", params=[*ROWS, *MORE])
 def case(request):
-    spec = spec_of(f"{request.param}: {ROWS[request.param]}")
+    spec = spec_of(*layers_of(request.param))
     network = models.build(spec)
     graphs = [models.prepare(spec, graph, most_nodes=6) for graph in GRAPHS]
     batch = padded(graphs)
@@ -156,6 +184,46 @@ def test_gradients_are_finite(case):
 
     for leaf in jax.tree.leaves(jax.jit(jax.grad(total))(params)):
         assert np.isfinite(leaf).all()
+
+
+def dense(*widths, activates_last=True):
+    return lambda rows: hk.nets.MLP(widths, activate_final=activates_last)(rows)
+
+
+SAME_BLOCKS = {
+    "attention to edges": lambda: blocks.GraphAttention(
+        num_heads=2, head_width=3, reads_edges=True
+    ),
+    "one matrix": lambda: blocks.GraphAttention(
+        num_heads=2, head_width=3, kind="gatv2", shares_weights=True
+    ),
+    "towers": lambda: blocks.PrincipalAggregation(
+        width=6, average_log_degree=1.1, num_towers=2, splits_nodes=True
+    ),
+    "scored edges": lambda: blocks.GraphNetwork(
+        update_edge=dense(6),
+        update_node=dense(6),
+        update_global=dense(6),
+        score_edge=dense(4, 2, activates_last=False),
+        edges_to_nodes=rl.Softmax(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME_BLOCKS)
+def test_a_layer_is_the_block_with_the_same_arguments(name):
+    (layer,) = MORE[name]
+    network = model_of(layer)
+    params = jax.jit(network.init)(jax.random.key(0), GRAPHS[0])
+    (found,) = jax.jit(network.apply, static_argnames="is_training")(
+        params, None, GRAPHS[0], is_training=False
+    )
+    block = hk.without_apply_rng(hk.transform(lambda graph: SAME_BLOCKS[name]()(graph)))
+    own = {
+        path.removeprefix("layers/").replace("_0", "", 1): params[path]
+        for path in params
+    }
+    assert_same(jax.jit(block.apply)(own, GRAPHS[0]), found)
 
 
 @pytest.mark.parametrize(

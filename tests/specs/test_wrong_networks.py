@@ -105,6 +105,27 @@ _WRONG = [
         "{hops: 0}",
         "model.layers[4].over.relations.distance.hops: must be 1 or more; got 0.",
     ),
+    (
+        "graph_convolution: {width: 16}",
+        "principal_aggregation: {width: 16, average_log_degree: 1, towers: 3}",
+        "model.layers[1].principal_aggregation: `towers` must divide `width`, 16; got 3.",
+    ),
+    (
+        "graph_convolution: {width: 16}",
+        "graph_network: {nodes: {widths: [16]}, edges_to_nodes: softmax}",
+        (
+            "model.layers[1].graph_network: `score` must be given, since nodes hear edges by "
+            "`softmax`. Give it, or another `edges_to_nodes`."
+        ),
+    ),
+    (
+        "graph_convolution: {width: 16}",
+        "graph_network: {nodes: {widths: [16]}, score: {widths: [1]}}",
+        (
+            "model.layers[1].graph_network: `edges_to_nodes` must be `softmax`, since edges "
+            "have a `score`; got `sum`. Change it, or remove `score`."
+        ),
+    ),
     ("name: cora", "name: core", "data.planetoid.name: must be one of 'cora' or"),
     (
         "batch_size: 1",

@@ -18,6 +18,8 @@ def _(
         kind=spec.kind,
         heads=spec.join,
         self_edges=spec.self_edges,
+        reads_edges=spec.reads_edges,
+        shares_weights=spec.shares_weights,
         name=name,
     )
     return functools.partial(block, dropout_rate=spec.dropout * is_training)

@@ -11,7 +11,7 @@ from relational import blocks, specs
 from relational.blocks import parts
 from relational.graphs import EDGE
 from relational.models.layers.stack import Layer, layer_of
-from relational.models.layers.updates import AGGREGATORS, mlp_of, updates_of
+from relational.models.layers.updates import AGGREGATORS, HEARING, mlp_of, updates_of
 from relational.specs.problems import Place
 
 
@@ -28,10 +28,11 @@ def _(
 ) -> Layer:
     return blocks.GraphNetwork(
         **updates_of(spec),
+        score_edge=mlp_of(spec.score),
         edge_inputs=spec.edge_inputs,
         node_inputs=spec.node_inputs,
         global_inputs=spec.global_inputs,
-        edges_to_nodes=AGGREGATORS[spec.edges_to_nodes],
+        edges_to_nodes=HEARING[spec.edges_to_nodes],
         edges_to_globals=AGGREGATORS[spec.edges_to_globals],
         nodes_to_globals=AGGREGATORS[spec.nodes_to_globals],
         name=name,

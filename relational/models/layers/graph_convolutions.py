@@ -17,7 +17,11 @@ def _(
     spec: specs.GraphConvolutionSpec, name: str, place: Place, *, is_training: bool
 ) -> Layer:
     return blocks.GraphConvolution(
-        width=spec.width, self_edges=spec.self_edges, degrees=spec.degrees, name=name
+        width=spec.width,
+        self_edges=spec.self_edges,
+        reads_weights=spec.reads_weights,
+        degrees=spec.degrees,
+        name=name,
     )
 
 
@@ -54,6 +58,8 @@ def _(
         average_log_degree=spec.average_log_degree,
         message_width=spec.message_width,
         reads_edges=spec.reads_edges,
+        num_towers=spec.towers,
+        splits_nodes=spec.splits_nodes,
         name=name,
     )
 

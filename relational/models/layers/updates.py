@@ -17,13 +17,15 @@ from relational.blocks.norms import norm
 
 Function = Callable[[jax.Array], jax.Array]
 
-AGGREGATORS = {
+AGGREGATORS: dict[str, rl.aggregators.Aggregator] = {
     "sum": rl.Sum(),
     "mean": rl.Mean(),
     "max": rl.Max(),
     "min": rl.Min(),
     "std": rl.Std(),
 }
+HEARING = {**AGGREGATORS, "softmax": rl.Softmax()}
+"""Of edges that have scores, besides."""
 ACTIVATIONS: dict[str, Function] = {
     "relu": jax.nn.relu,
     "leaky_relu": functools.partial(jax.nn.leaky_relu, negative_slope=0.2),
