@@ -4,7 +4,7 @@ An aggregator is four small functions of a receiver's edges. `shift` keeps the n
 tame (a maximum, a mean) and carries no gradient; `lift` says what one edge
 contributes; contributions are added; `finish` turns the sums into the node's result.
 Partial results under different shifts merge: `reshift` both to a common one and add.
-That is why one definition serves a segment, a tile and a ring of devices, and why one
+That is why one definition serves a segment and a tile, in any order, and why one
 backward rule serves every aggregator: the result does not depend on the shift.
 
 Shapes: * the shape of one receiver's score (), message [F], or of many in any order.
@@ -388,8 +388,8 @@ def keep_scale(
 def edge_bits(seed: jax.Array, lead: jax.Array, receiver: Any, sender: Any) -> Any:
     """Returns 32 random bits for each edge, whatever tile or list it stands in.
 
-    A counter hash: two rounds of multiply and shift a pair (the finaliser of
-    MurmurHash3), one round a row, so that it costs little beside the exponential.
+    A counter hash: two rounds of multiply and shift a pair (in the form of
+    MurmurHash3's finaliser, with the constants of lowbias32), one round a row, so that it costs little beside the exponential.
 
     Args:
       seed: [2] uint32, from a key.

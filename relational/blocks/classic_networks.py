@@ -264,9 +264,11 @@ def gated_graph_network(
     edge; as there, nodes must be as wide as their state, and are padded with zeros.
 
     Args:
-      message: phi_e; by default a linear layer as wide as the node.
-      edge_inputs: what phi_e reads; with `("edge", "sender")`, of which the edge is
-        one-hot, a type chooses its matrix.
+      message: phi_e; by default a linear layer, as wide as what it reads. A matrix for
+        each type of edge is `edge_network(...)` of one-hot edges, which reads
+        `("edge", "receiver", "sender")`.
+      edge_inputs: what phi_e reads; with `("edge", "sender")` the default adds an offset
+        for each type of one-hot edges.
       over, name: as for `GraphNetwork`.
 
     >>> import haiku as hk, jax, jax.numpy as jnp, relational as rl

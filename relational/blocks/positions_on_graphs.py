@@ -105,7 +105,7 @@ def shortest_path_distances(
     Args:
       senders, receivers: [E].
       num_nodes: N.
-      limit: the longest distance with a label of its own.
+      limit: this distance and all longer ones share a label.
       is_directed: whether paths follow edges from sender to receiver only.
 
     Reference: Ying et al. 2021 (Graphormer), section 3.1.2.

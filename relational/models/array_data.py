@@ -20,6 +20,9 @@ from relational.models.translation import ends_of
 from relational.specs.topology import reads_prefix
 from relational.training.tasks import Batch, Batches
 
+_OF_ONE_SET = ("previous", "weight", "segment", "position", PREFIX)
+"""Arrays that a model of two node sets is not given."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TokenArrays:
@@ -115,6 +118,9 @@ def _problems(model: specs.ModelSpec, arrays: Mapping[str, Any]) -> Iterator[str
     tokens = [(name, model.nodes[node_set]) for node_set, name in read.items()]
     if len(tokens) == 1:
         tokens.append(("previous", tokens[0][1]))
+    else:
+        for name in filter(arrays.__contains__, _OF_ONE_SET):
+            yield f"must not have `{name}`: a model of two node sets does not read it."
     for name, node in tokens:
         yield from _range_problems(name, arrays[name], node.vocabulary)
     counts = {node_set: arrays[name].shape[1] for node_set, name in read.items()}

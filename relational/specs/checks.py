@@ -168,7 +168,7 @@ def _given_claims(model: "ModelSpec") -> Iterator[Claim]:
 
 
 def _array_claims(model: "ModelSpec") -> Iterator[Claim]:
-    """Yields attributes that arrays of two node sets cannot tell apart."""
+    """Yields what arrays of two node sets do not give: attributes, and prefixes."""
     if len(model.nodes) == 1:
         return
     message = (
@@ -183,6 +183,12 @@ def _array_claims(model: "ModelSpec") -> Iterator[Claim]:
         for key, relation in edge_set.relations.items():
             if isinstance(relation, DifferenceSpec):
                 yield Claim(place=(*_EDGES, name, "relations", key), message=message)
+        if reads_prefix(edge_set.topology):
+            yield Claim(
+                place=(*_EDGES, name, "topology"),
+                message="must have no `prefix`: `token_arrays` give it to models of one "
+                "node set alone, and this one has several.",
+            )
 
 
 def network_claims(spec: "Spec") -> Iterator[Claim]:

@@ -1,7 +1,8 @@
 """Where a node stands in its graph, as data: spectra, walks, degrees, distances.
 
 What is asked for here is made of the edges of each graph before it is trained on, and
-comes with the graph (`models.prepare`): it is no work of a training step.
+comes with the graph (`models.prepare`): it is no work of a training step. Only
+`edge_types` are read from the edges in each step.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -50,7 +51,7 @@ class HopsSpec:
     """Edges on the shortest path between two nodes (Ying et al. 2021, section 3.1.2)."""
 
     hops: _Few
-    """Distances beyond it share a row; where no path leads there is a row as well."""
+    """This distance and all beyond share a row; where no path leads there is another."""
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

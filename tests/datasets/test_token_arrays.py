@@ -174,6 +174,16 @@ def test_labels_reach_the_edge_set_that_has_their_relation(saved, tmp_path):
             {"token": TOKEN, "parse": PARSE},
             "must have `source`, since .* has 2 node sets;",
         ),
+        (
+            TWO,
+            {
+                "source": TOKEN,
+                "target": TOKEN,
+                "parse": PARSE,
+                "segment": np.zeros_like(TOKEN),
+            },
+            "must not have `segment`: a model of two node sets does not read it",
+        ),
     ],
 )
 def test_arrays_that_a_model_cannot_read_are_told(saved, tmp_path, spec, arrays, words):
@@ -210,5 +220,13 @@ def test_attributes_of_two_node_sets_cannot_be_told_apart():
     with pytest.raises(
         specs.SpecError,
         match=r"source.embed.tag: must be left out: `token_arrays` give",
+    ):
+        specs.loads(text)
+
+
+def test_a_prefix_among_two_node_sets_is_told():
+    text = TWO.replace("topology: complete, relations", "topology: prefix, relations")
+    with pytest.raises(
+        specs.SpecError, match=r"edges.heard.topology: must have no `prefix`"
     ):
         specs.loads(text)
