@@ -42,6 +42,22 @@ def check_seed(name: str, value: object, advice: str = "It is a whole number.") 
         )
 
 
+def check_tokens(name: str, tokens: np.ndarray, vocabulary: int) -> None:
+    """Raises a ValueError unless all of an array are tokens of a vocabulary.
+
+    >>> check_tokens("prime", np.array([[3, 7]]), 7)
+    Traceback (most recent call last):
+    ...
+    ValueError: `prime` must hold tokens from 0 to 6; got 3 to 7. The model's vocabulary \
+is another.
+    """
+    if tokens.size and (tokens.min() < 0 or tokens.max() >= vocabulary):
+        raise ValueError(
+            f"`{name}` must hold tokens from 0 to {vocabulary - 1}; got {tokens.min()} to "
+            f"{tokens.max()}. The model's vocabulary is another."
+        )
+
+
 def is_whole(value: object) -> bool:
     """Says whether a value is a whole number of Python or NumPy, and no boolean."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

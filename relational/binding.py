@@ -561,10 +561,11 @@ def _check_aggregators(
         raise ValueError(
             f"`score` must be left out: {names} does not hear it. `rl.Softmax()` does."
         )
-    if dropout is not None and not any(isinstance(a, Weighting) for a in aggregators):
+    has_weights = any(isinstance(each, Weighting) for each in aggregators)
+    if dropout is not None and dropout.rate and not has_weights:
         raise ValueError(
-            f"`dropout` must be None: it drops weights of edges, and {names} gives them "
-            "none. `rl.Softmax()`, `rl.Mean()` and `rl.Sum()` do."
+            "`dropout` must be None or of rate 0: it drops weights of edges, and there are "
+            f"none with {names}. With `rl.Softmax()`, `rl.Mean()` or `rl.Sum()` there are."
         )
     if not message:
         raise ValueError("`message` must be a term or a list of terms; got none.")

@@ -72,9 +72,10 @@ def propagate(
     Raises:
       ValueError: if names, shapes or counts do not fit, or `lowering` cannot serve.
 
-    Derivatives in reverse (`jax.grad`, `jax.vjp`) come with every lowering. Forward
-    ones (`jax.jvp`, `jax.jacfwd`) come with `lowerings.Edges()` and `lowerings.Dense()`;
-    `Tiles`, `Slots`, `BySender`, `Sparse` and `Kernel` have backward rules only.
+    Derivatives in reverse (`jax.grad`, `jax.vjp`) come with every lowering. `Tiles`,
+    `Slots`, `BySender`, `Sparse` and `Kernel` have backward rules only, and are chosen
+    where they are fast: for forward ones (`jax.jvp`, `jax.jacfwd`) ask for another
+    lowering, such as `lowerings.Edges()` or `lowerings.Dense()`.
 
     Example, relation-aware attention (Shaw et al. 2018, equations 3 and 4):
 

@@ -446,7 +446,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
             aggregator=(rl.Max(), rl.Std()),
             dropout=rl.Dropout(0.5, jax.random.key(0)),
         ),
-        "`dropout` must be None: it drops weights of edges, and Max, Std gives them none.",
+        "`dropout` must be None or of rate 0: it drops weights of edges, and there are none",
     ),
     (
         lambda: rl.Dropout("half", jax.random.key(0)),

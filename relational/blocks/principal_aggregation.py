@@ -133,7 +133,7 @@ class PrincipalAggregation(hk.Module):
         *lead, width = value.shape
         if width % self.num_towers:
             raise ValueError(
-                f"`num_towers` must divide the width of the nodes, {width}, with "
+                f"the number of towers must divide the width of the nodes, {width}, with "
                 f"`splits_nodes`; got {self.num_towers}."
             )
         return value.reshape(*lead, self.num_towers, width // self.num_towers)

@@ -77,8 +77,8 @@ class Kept:
         num_heads, width = self.scores.shape[-1], self.features.shape[-1]
         if width % num_heads:
             raise ValueError(
-                "`score_edge` must return as many scores as divide the width of what "
-                f"edges say, {width}; got {num_heads}."
+                "the scores of an edge must be as many as divide the width of what it "
+                f"says, {width}; got {num_heads}."
             )
         heard = rl.propagate(
             topology,

@@ -1,9 +1,9 @@
-"""Text that is printed as it comes."""
+"""Text that is print_at_once as it comes."""
 
 import typer
 
 
-def printed(text: str) -> bool:
+def print_at_once(text: str) -> bool:
     """Writes text out at once; says whether anybody reads it.
 
     After `| head` nobody does, and there is no use in making more.

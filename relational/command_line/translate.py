@@ -17,7 +17,7 @@ from relational.command_line.drawing import (
     TopKOption,
     TopPOption,
 )
-from relational.command_line.printing import printed
+from relational.command_line.printing import print_at_once
 from relational.command_line.translating import (
     ALPHA,
     BEAM,
@@ -144,7 +144,7 @@ def _print(
             for line, best in enumerate(found, start=first)
             for each in best
         ]
-        if not printed("".join(texts)):
+        if not print_at_once("".join(texts)):
             return
         first += len(lines)
 
@@ -153,7 +153,7 @@ def _say(translator: "LineTranslator", lines: Iterator[list[str]]) -> None:
     """Prints the translation of each line word by word, as the words come."""
     for number, (line,) in enumerate(lines):
         for words in itertools.chain(translator.words(line, number=number), ["\n"]):
-            if not printed(words):
+            if not print_at_once(words):
                 return
 
 

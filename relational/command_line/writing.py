@@ -1,10 +1,10 @@
-"""Text by a trained model, printed word by word: `relational generate` for such runs."""
+"""Text by a trained model, print_at_once word by word: `relational generate` for such runs."""
 
 import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relational.command_line.printing import printed
+from relational.command_line.printing import print_at_once
 from relational.command_line.run_folder import vocabulary_in
 
 if TYPE_CHECKING:  # Imported where it is used: `relational --help` need not wait.
@@ -44,5 +44,5 @@ def write(
         how=how,
     )
     for each in itertools.chain([beginning], words, ["\n"]):
-        if not printed(each):
+        if not print_at_once(each):
             return

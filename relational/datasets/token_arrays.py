@@ -163,9 +163,13 @@ def _order(seed: int, epoch: int, num: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(sequence)).permutation(num)
 
 
+def _is_weight(name: str, array: np.ndarray) -> bool:
+    return name == "weight" and array.ndim == 2  # Labels of pairs may be called so.
+
+
 def _batch(arrays: Mapping[str, np.ndarray], chosen: np.ndarray) -> Arrays:
     return {
-        name: array[chosen].astype(np.float32 if name == "weight" else np.int32)
+        name: array[chosen].astype(np.float32 if _is_weight(name, array) else np.int32)
         for name, array in arrays.items()
     }
 

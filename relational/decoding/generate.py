@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from relational._checks import check_seed
+from relational._checks import check_count, check_seed, check_tokens
 from relational.decoding import sampling
 from relational.decoding.sampling import Sampling
 from relational.decoding.token_loop import Drawing, Nodes, begin, go_on
@@ -161,7 +161,10 @@ class Pieces:
         """Checks the arguments of `generate`."""
         prime = np.asarray(prime)
         _check(prime, length, seed)
-        _check_tokens(prime, model)
+        if model.spec is not None:
+            read = model.spec.nodes[model.spec.read_out.node]
+            check_tokens("prime", prime, read.vocabulary)
+        sampling.check_forbidden(forbidden)
         return cls(
             params=params,
             prime=prime,
@@ -206,20 +209,6 @@ def _check(prime: Shaped[np.ndarray, "..."], length: int, seed: int) -> None:
             f"{prime.dtype} of shape {list(prime.shape)}. Without a prime, give "
             "`np.zeros([pieces, 0], np.int32)`."
         )
-    if length < 1:
-        raise ValueError(
-            f"`length` must be 1 or more; got {length}. It counts the tokens after the "
-            "prime."
-        )
+    advice = "It counts the tokens after the prime."
+    check_count("length", length, least=1, advice=advice)
     check_seed("seed", seed)
-
-
-def _check_tokens(prime: Int[np.ndarray, "B P"], model: Model) -> None:
-    if not prime.size or model.spec is None:
-        return
-    size = model.spec.nodes[model.spec.read_out.node].vocabulary
-    if prime.min() < 0 or prime.max() >= size:
-        raise ValueError(
-            f"`prime` must hold tokens from 0 to {size - 1}; got {prime.min()} to "
-            f"{prime.max()}. The model's vocabulary is another."
-        )

@@ -254,6 +254,14 @@ def keep_min_p(logits: Float[Array, "B V"], p: ArrayLike) -> Float[Array, "B V"]
     return jnp.where(logits >= least, logits, -jnp.inf)
 
 
+def check_forbidden(forbidden: object) -> None:
+    """Raises a ValueError unless these are ids, of whatever vocabulary."""
+    if not isinstance(forbidden, Sequence) or not all(map(is_whole, forbidden)):
+        raise ValueError(
+            f"`forbidden` must be a list of ids, whole numbers; got {shown(forbidden)}."
+        )
+
+
 def without(
     logits: Float[Array, "B V"], forbidden: Sequence[int]
 ) -> Float[Array, "B V"]:
@@ -273,10 +281,7 @@ def without(
     [[1.0, -inf, 2.0]]
     """
     size = logits.shape[-1]
-    if not isinstance(forbidden, Sequence) or not all(map(is_whole, forbidden)):
-        raise ValueError(
-            f"`forbidden` must be a list of ids, whole numbers; got {shown(forbidden)}."
-        )
+    check_forbidden(forbidden)
     wrong = [token for token in forbidden if not 0 <= token < size]
     if wrong or len(set(forbidden)) >= size:
         raise ValueError(

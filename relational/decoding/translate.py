@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from relational._checks import check_count, check_seed, is_whole, shown
+from relational._checks import check_count, check_seed, check_tokens, is_whole, shown
 from relational.decoding.beam import Beam, Hypotheses
 from relational.decoding.sampling import Sampling
 from relational.decoding.target_loop import Writing, begin, go_on
@@ -264,11 +264,7 @@ def _check_source(
             "`source` must be whole numbers [B, S], a row a source; got "
             f"{source.dtype} of shape {list(source.shape)}."
         )
-    if source.min() < 0 or source.max() >= vocabulary:
-        raise ValueError(
-            f"`source` must hold tokens from 0 to {vocabulary - 1}; got "
-            f"{source.min()} to {source.max()}. The model's vocabulary is another."
-        )
+    check_tokens("source", source, vocabulary)
     batch, most = source.shape
     are_whole = np.issubdtype(length.dtype, np.integer)
     is_fitting = length.shape == (batch,) and are_whole

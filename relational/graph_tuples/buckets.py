@@ -14,7 +14,7 @@ from typing import Any
 import jraph
 import numpy as np
 
-from relational._checks import check_count, shown
+from relational._checks import check_count, check_seed, shown
 from relational.graph_tuples.batching import batch
 from relational.graph_tuples.padding import pad
 
@@ -187,6 +187,7 @@ class Buckets:
         """
         check_count("batch_size", batch_size, least=1, advice="It counts graphs.")
         check_count("num_buckets", num_buckets, least=1, advice="It counts programs.")
+        check_seed("seed", seed)
         sample = np.array([size_of(graph) for graph in graphs])
         if not len(sample):
             raise ValueError(

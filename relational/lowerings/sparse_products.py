@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import sparse
 from jax.extend import core
 from jax.interpreters import batching, mlir
 
@@ -196,6 +195,8 @@ _product = core.Primitive("relational_sparse_product")
 
 
 def _by_kernel(weights: Any, senders: Any, starts: Any, values: Any) -> Any:
+    from jax.experimental import sparse  # Slow to import, and seldom needed.
+
     shape, columns = (starts.shape[0] - 1, values.shape[0]), values.shape[1]
     # The kernel takes other numbers of columns one by one, in four times the time.
     padded = jnp.pad(values, ((0, 0), (0, -columns % _COLUMNS)))

@@ -20,7 +20,7 @@ from relational.models.translation import ends_of
 from relational.specs.topology import reads_prefix
 from relational.training.tasks import Batch, Batches
 
-_OF_ONE_SET = ("previous", "weight", "segment", "position", PREFIX)
+_OF_ONE_SET = ("length", "previous", "weight", "segment", "position", PREFIX)
 """Arrays that a model of two node sets is not given."""
 
 
@@ -118,13 +118,18 @@ def _problems(model: specs.ModelSpec, arrays: Mapping[str, Any]) -> Iterator[str
     tokens = [(name, model.nodes[node_set]) for node_set, name in read.items()]
     if len(tokens) == 1:
         tokens.append(("previous", tokens[0][1]))
-    else:
-        for name in filter(arrays.__contains__, _OF_ONE_SET):
-            yield f"must not have `{name}`: a model of two node sets does not read it."
     for name, node in tokens:
         yield from _range_problems(name, arrays[name], node.vocabulary)
     counts = {node_set: arrays[name].shape[1] for node_set, name in read.items()}
-    for name, shape, values in _asked(model, counts):
+    asked = list(_asked(model, counts))
+    if len(read) == 2:
+        unread = set(_OF_ONE_SET) - {name for name, *_ in asked}
+        for name in sorted(unread.intersection(arrays)):
+            yield (
+                f"must not have `{name}`, which a model of two node sets does not read; "
+                "of its own it has `source_length` and `target_length`."
+            )
+    for name, shape, values in asked:
         if name not in arrays:
             yield f"must have `{name}`, which the model reads; there are {', '.join(arrays)}."
         elif shape is not None and arrays[name].shape[1:] != shape:

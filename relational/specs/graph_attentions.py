@@ -25,9 +25,16 @@ class GraphAttentionSpec:
     reads_edges: Flag = False
     """Whether scores read the features of edges."""
     shares_weights: Flag = False
-    """Whether receivers and senders share a matrix, in `gatv2`."""
+    """Whether receivers and senders share a matrix, in `gatv2`; in `gat` they do."""
     dropout: Probability = 0.0
     """Dropout on the attention weights."""
+
+    def __post_init__(self) -> None:
+        if self.shares_weights and self.kind == "gat":
+            raise ValueError(
+                "`shares_weights` must be left out, since `kind` is `gat`, which has one "
+                "matrix; got true. `gatv2` has two."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

@@ -78,8 +78,8 @@ class GraphNetworkSpec:
     )
     """What the update of globals reads."""
     score: MLPSpec | None = None
-    """Of an edge, from what it says and its other inputs, a score for each head; for
-    `softmax`."""
+    """Of an edge, from what it says and its other inputs, a score for each head, of which
+    what it says has equal parts; for `softmax`. Its `activates_last` is best false."""
     edges_to_nodes: HearingName = "sum"
     """How nodes hear edges; `softmax` weighs them by their scores."""
     edges_to_globals: AggregatorName = "sum"
@@ -93,6 +93,14 @@ class GraphNetworkSpec:
             raise ValueError(
                 "`score` must be given, since nodes hear edges by `softmax`. Give it, or "
                 "another `edges_to_nodes`."
+            )
+        hears = (self.nodes or self.update) and {"received", "sent"} & {
+            *self.node_inputs
+        }
+        if self.score is not None and not hears:
+            raise ValueError(
+                "`score` must be left out, since no node hears edges. Give `nodes`, with "
+                "`received` among `node_inputs`."
             )
         if self.score is not None and self.edges_to_nodes != "softmax":
             raise ValueError(

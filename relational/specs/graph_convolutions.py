@@ -68,6 +68,11 @@ class PrincipalAggregationSpec:
             raise ValueError(
                 f"`towers` must divide `width`, {self.width}; got {self.towers}."
             )
+        if self.splits_nodes and self.towers == 1:
+            raise ValueError(
+                "`splits_nodes` must be left out, since there is one tower, which reads "
+                "all; got true. Give `towers`."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, config=CONFIG)

@@ -141,6 +141,20 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert not np.array_equal(found, heard(jax.random.key(1)) * 0.75)
 
 
+def test_a_rate_of_0_drops_nothing_of_any_aggregator():
+    found, wanted = (
+        rl.propagate(
+            rl.Causal(),
+            senders=VALUES,
+            message=lambda sender: sender,
+            aggregator=rl.Max(),
+            dropout=dropout,
+        )
+        for dropout in (rl.Dropout(0.0, jax.random.key(0)), None)
+    )
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize(
     "lowering",
     [None, rl.lowerings.Edges(), rl.lowerings.Dense()],

@@ -181,8 +181,9 @@ def test_labels_reach_the_edge_set_that_has_their_relation(saved, tmp_path):
                 "target": TOKEN,
                 "parse": PARSE,
                 "segment": np.zeros_like(TOKEN),
+                "length": np.array([2, 1]),
             },
-            "must not have `segment`: a model of two node sets does not read it",
+            "must not have `length`, which a model of two node sets does not read",
         ),
     ],
 )
@@ -222,6 +223,16 @@ def test_attributes_of_two_node_sets_cannot_be_told_apart():
         match=r"source.embed.tag: must be left out: `token_arrays` give",
     ):
         specs.loads(text)
+
+
+def test_labels_may_be_called_as_arrays_of_one_node_set(saved, tmp_path):
+    labels = PARSE.clip(0)
+    saved("a.npz", source=TOKEN, target=TOKEN, weight=labels)
+    spec = specs.loads(TWO.replace("{parse: {labels", "{weight: {labels"))
+    task, data = tasks.from_spec(spec, data_source=tmp_path)
+    found = task.inputs(next(data.training(seed=0)))["heard"]["weight"]
+    assert np.issubdtype(found.dtype, np.integer)
+    assert found.shape == labels.shape
 
 
 def test_a_prefix_among_two_node_sets_is_told():

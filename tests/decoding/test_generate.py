@@ -159,6 +159,8 @@ def test_speed_and_surprise_are_told() -> None:
         ({"prime": np.zeros([1, 3])}, r"`prime` .* got float64 of shape \[1, 3\]"),
         ({"prime": np.zeros([0, 3], int)}, r"`prime` .* one piece or more"),
         ({"forbidden": [-1]}, "`forbidden` must be some of the ids"),
+        ({"forbidden": 3}, "`forbidden` must be a list of ids, whole numbers; got 3"),
+        ({"length": 1.5}, "`length` must be a whole number; got 1.5"),
         ({"length": 0}, "`length` must be 1 or more; got 0"),
         ({"seed": -1}, "`seed` must be 0 to 4294967295; got -1"),
         ({"seed": 2**32}, "`seed` must be 0 to 4294967295; got 4294967296"),

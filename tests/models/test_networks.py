@@ -134,8 +134,9 @@ def case(request):
     return request.param, network, params, apply, batch, found, graphs
 
 
-def test_the_table_has_every_layer():
+def test_the_tables_have_every_layer_and_setting():
     assert set(ROWS) == set(LAYERS)
+    assert set(SAME_BLOCKS) == set(MORE) - {"weighed edges"}
 
 
 def assert_same(found, wanted, atol=1e-5):
@@ -210,6 +211,32 @@ SAME_BLOCKS = {
 }
 
 
+def as_block(params):
+    """The parameters of the only layer, as a block of its kind names them."""
+    return {
+        path.removeprefix("layers/").replace("_0", "", 1): leaves
+        for path, leaves in params.items()
+    }
+
+
+def test_edges_are_weights_where_the_layer_says_so():
+    weights = np.random.default_rng(2).uniform(0.5, 2, (len(GRAPHS[0].senders), 1))
+    graph = GRAPHS[0]._replace(edges=weights.astype(np.float32))
+    network = model_of("graph_convolution: {width: 5, reads_weights: true}")
+    params = network.init(jax.random.key(0), graph)
+    (found,) = network.apply(params, None, graph, is_training=False)
+    block = hk.without_apply_rng(
+        hk.transform(
+            lambda graph: blocks.GraphConvolution(width=5, reads_weights=True)(graph)
+        )
+    )
+    own = as_block(params)
+    assert_same(block.apply(own, graph), found)
+    same = graph._replace(edges=np.ones_like(graph.edges))
+    (plain,) = network.apply(params, None, same, is_training=False)
+    assert not np.allclose(found.nodes, plain.nodes)
+
+
 @pytest.mark.parametrize("name", SAME_BLOCKS)
 def test_a_layer_is_the_block_with_the_same_arguments(name):
     (layer,) = MORE[name]
@@ -219,10 +246,7 @@ def test_a_layer_is_the_block_with_the_same_arguments(name):
         params, None, GRAPHS[0], is_training=False
     )
     block = hk.without_apply_rng(hk.transform(lambda graph: SAME_BLOCKS[name]()(graph)))
-    own = {
-        path.removeprefix("layers/").replace("_0", "", 1): params[path]
-        for path in params
-    }
+    own = as_block(params)
     assert_same(jax.jit(block.apply)(own, GRAPHS[0]), found)
 
 

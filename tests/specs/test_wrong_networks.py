@@ -126,6 +126,21 @@ _WRONG = [
             "have a `score`; got `sum`. Change it, or remove `score`."
         ),
     ),
+    (
+        "graph_convolution: {width: 16}",
+        "graph_network: {edges: {widths: [16]}, edges_to_nodes: softmax, score: {widths: [1]}}",
+        "model.layers[1].graph_network: `score` must be left out, since no node hears edges.",
+    ),
+    (
+        "graph_convolution: {width: 16}",
+        "graph_attention: {heads: 1, width: 4, shares_weights: true}",
+        "model.layers[1].graph_attention: `shares_weights` must be left out, since `kind` is",
+    ),
+    (
+        "graph_convolution: {width: 16}",
+        "principal_aggregation: {width: 16, average_log_degree: 1, splits_nodes: true}",
+        "model.layers[1].principal_aggregation: `splits_nodes` must be left out, since there",
+    ),
     ("name: cora", "name: core", "data.planetoid.name: must be one of 'cora' or"),
     (
         "batch_size: 1",
