@@ -277,9 +277,7 @@ def test_scores_that_nobody_hears_or_that_do_not_divide_are_named():
     ):
         apply(small_graphs(), **settings)
     settings, _ = attending(score_edge=lambda x: x[:, :4])
-    with pytest.raises(
-        ValueError, match=r"divide the width of what edges say, 6; got 4"
-    ):
+    with pytest.raises(ValueError, match=r"divide the width of what it says, 6; got 4"):
         apply(small_graphs(), **settings)
 
 

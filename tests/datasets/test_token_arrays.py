@@ -228,7 +228,7 @@ def test_attributes_of_two_node_sets_cannot_be_told_apart():
 def test_labels_may_be_called_as_arrays_of_one_node_set(saved, tmp_path):
     labels = PARSE.clip(0)
     saved("a.npz", source=TOKEN, target=TOKEN, weight=labels)
-    spec = specs.loads(TWO.replace("{parse: {labels", "{weight: {labels"))
+    spec = specs.loads(TWO.replace("parse", "weight"))
     task, data = tasks.from_spec(spec, data_source=tmp_path)
     found = task.inputs(next(data.training(seed=0)))["heard"]["weight"]
     assert np.issubdtype(found.dtype, np.integer)
