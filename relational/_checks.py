@@ -3,7 +3,7 @@
 Each names the argument, what must hold, what came, and what to do.
 """
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def check_count(name: str, value: object, *, least: int, advice: str) -> None:
         raise ValueError(
             f"`{name}` must be a whole number; got {shown(value)}. {advice}"
         )
-    if value < least:  # type: ignore[operator]  # A number, as was just seen.
+    if value < least:
         raise ValueError(f"`{name}` must be {least} or more; got {value}. {advice}")
 
 
@@ -36,7 +36,7 @@ def check_seed(name: str, value: object, advice: str = "It is a whole number.") 
     ...
     ValueError: `seed` must be 0 to 4294967295; got -1. It is a whole number.
     """
-    if not is_whole(value) or not 0 <= value <= _MOST_SEED:  # type: ignore[operator]
+    if not is_whole(value) or not 0 <= value <= _MOST_SEED:
         raise ValueError(
             f"`{name}` must be 0 to {_MOST_SEED}; got {shown(value)}. {advice}"
         )
@@ -58,7 +58,7 @@ is another.
         )
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int | np.integer]:
     """Says whether a value is a whole number of Python or NumPy, and no boolean."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 

@@ -389,7 +389,8 @@ def edge_bits(seed: jax.Array, lead: jax.Array, receiver: Any, sender: Any) -> A
     """Returns 32 random bits for each edge, whatever tile or list it stands in.
 
     A counter hash: two rounds of multiply and shift a pair (in the form of
-    MurmurHash3's finaliser, with the constants of lowbias32), one round a row, so that it costs little beside the exponential.
+    MurmurHash3's finaliser, with the constants of lowbias32), one round a row, so that
+    it costs little beside the exponential.
 
     Args:
       seed: [2] uint32, from a key.

@@ -1,4 +1,4 @@
-"""Text that is print_at_once as it comes."""
+"""Text that is printed as it comes."""
 
 import typer
 

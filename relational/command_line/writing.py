@@ -1,4 +1,4 @@
-"""Text by a trained model, print_at_once word by word: `relational generate` for such runs."""
+"""Text by a trained model, printed word by word: `relational generate` for such runs."""
 
 import itertools
 from pathlib import Path
@@ -33,11 +33,12 @@ def write(
 
     if not 1 <= length <= _MOST_TOKENS:
         raise ValueError(f"--tokens must be 1 to {_MOST_TOKENS}; got {length}.")
+    subwords = datasets.Subwords(vocabulary_in(run))
     model: Any = spec.model
     words = decoding.continue_text(
         NextToken(model),
         training.load(run).params,
-        datasets.Subwords(vocabulary_in(run)),
+        subwords,
         beginning=beginning,
         length=length,
         seed=seed,

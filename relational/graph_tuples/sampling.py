@@ -284,7 +284,7 @@ def _filled(ids: _Array, size: int) -> _Array:
 
 
 def _check_key(name: str, value: object, bound: int) -> None:
-    if not is_whole(value) or not 0 <= value < bound:  # type: ignore[operator]  # A number.
+    if not is_whole(value) or not 0 <= value < bound:
         power = bound.bit_length() - 1
         raise ValueError(
             f"`{name}` must be a whole number from 0 to 2^{power} - 1; got {shown(value)}."

@@ -198,6 +198,10 @@ def test_a_batch_of_graphs_may_be_packed_as_one():
             "`batch_size` must be 1 or more",
         ),
         (
+            lambda: gt.Buckets.fit(many(2), batch_size=1, seed=-1),
+            "`seed` must be 0 to 4294967295; got -1",
+        ),
+        (
             lambda: gt.Buckets.fit(many(2), batch_size=1, num_buckets=0),
             "`num_buckets` must be 1 or more",
         ),
