@@ -17,7 +17,10 @@ _SPAN = (
 
 
 def draw_curves(
-    rows: Sequence[Mapping[str, str]], *, baselines: Mapping[str, float] | None = None
+    rows: Sequence[Mapping[str, str]],
+    *,
+    baselines: Mapping[str, float] | None = None,
+    unit: str = "nats per token",
 ) -> matplotlib.figure.Figure:
     """Returns a picture of the losses of a run over its steps.
 
@@ -26,7 +29,8 @@ def draw_curves(
 
     Args:
       rows: rows of a run's `metrics.csv`, as `read_metrics` gives them.
-      baselines: losses to compare with, in nats per token, by name.
+      baselines: losses to compare with, in the same unit, by name.
+      unit: of the losses.
 
     Returns:
       A figure, which belongs to nobody: save it, or show it in a notebook.
@@ -43,7 +47,7 @@ def draw_curves(
     for name, loss in (baselines or {}).items():
         _draw_baseline(axes, name, loss)
     axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylabel(f"loss ({unit})")
     axes.set_xlim(left=0)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

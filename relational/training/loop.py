@@ -159,7 +159,7 @@ def train(
         for line in _greeting(run, training, start):
             progress.say(line)
         session.run()
-        _draw(run, baselines or {})
+        _draw(run, baselines or {}, words)
         progress.say(_farewell(run, training, session.position, words))
         if session.num_shapes > 1:  # One is a matter of course.
             progress.say(
@@ -268,9 +268,10 @@ def _farewell(
     return f"{line}; best validation {best}."
 
 
-def _draw(run: Run, baselines: Mapping[str, float]) -> None:
+def _draw(run: Run, baselines: Mapping[str, float], words: Words) -> None:
     from relational.plotting.curves import draw_curves
 
-    figure = draw_curves(read_metrics(run.metrics), baselines=baselines)
+    rows = read_metrics(run.metrics)
+    figure = draw_curves(rows, baselines=baselines, unit=words.loss)
     with naming(run.curves, "write the curves"):
         figure.savefig(run.curves)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from relational.plotting.curves import draw_curves
-from relational.training import Evaluation, Position, read_metrics, train
+from relational.training import Evaluation, Position, Words, read_metrics, train
 from relational.training._digests import bit_sum, structure
 from relational.training.metrics import MetricsFile, added, training_row
 
@@ -171,6 +171,21 @@ def test_curves_are_drawn_with_baselines(toy, tmp_path, console):
     labels = [text.get_text() for text in axes[0].get_legend().get_texts()]
     assert labels == ["training", "validation (± standard error)"]
     assert any("uniform" in text.get_text() for text in axes[0].texts)
+
+
+def test_curves_have_the_unit_of_their_task(toy, tmp_path, console, monkeypatch):
+    class Fitted(toy.Bigrams):
+        words = Words(loss="squared error", counted="graphs")
+
+    drawn = []
+
+    def kept(*rows, **settings):
+        drawn.append(draw_curves(*rows, **settings))
+        return drawn[-1]
+
+    monkeypatch.setattr("relational.plotting.curves.draw_curves", kept)
+    train(Fitted(), toy.Made(), toy.spec(steps=2), tmp_path / "r", console=console)
+    assert drawn[-1].axes[0].get_ylabel() == "loss (squared error)"
 
 
 def test_curves_of_a_run_without_rows_are_empty_not_an_error():
